@@ -1,0 +1,115 @@
+"""What is told: the table on the terminal, the JSON of a scenario, and the summary of a directory of them."""
+
+import glob
+import json
+import os
+from statistics import median
+
+WRK_COLUMNS = ("proxy", "CPU µs/{per}", "min–max", "{subject} ÷ this", "min–max", "{per}s/s", "min–max", "p50 µs", "p99 µs")
+IDLE_COLUMNS = ("proxy", "bytes/connection", "min–max", "{subject} ÷ this", "min–max", "open CPU µs", "idle CPU ms/s")
+BOTH_COLUMNS = ("PSS MiB", "threads", "errors")
+
+
+def summarise(result):
+    """Raw rounds → per proxy medians, spreads and the ratio of the subject to it, computed within each round."""
+    figure = "connection_bytes" if result["idle"] else "cpu_us"
+    names = list(dict.fromkeys(sample["proxy"] for sample in result["samples"]))
+    by_round = {(sample["round"], sample["proxy"]): sample for sample in result["samples"]}
+    rounds = sorted({sample["round"] for sample in result["samples"]})
+    summary = {}
+    for name in names:
+        samples = [by_round[number, name] for number in rounds if (number, name) in by_round]
+        ratios = []
+        for number in rounds:
+            subject = by_round.get((number, result["subject"]), {}).get(figure)
+            this = by_round.get((number, name), {}).get(figure)
+            if subject and this and name != result["subject"]:
+                ratios.append(subject / this)
+        columns = {
+            key: spread([sample[key] for sample in samples if sample.get(key) is not None])
+            for key in samples[0]
+            if isinstance(samples[0][key], (int, float)) and key != "round"
+        }
+        columns["ratio"] = spread(ratios)
+        errors = sum(sum(sample["errors"].values()) for sample in samples)
+        summary[name] = {**{key: value for key, value in columns.items() if value}, "errors": errors}
+    return summary
+
+
+def spread(values):
+    return {"median": median(values), "min": min(values), "max": max(values)} if values else None
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.0f}" if value >= 200 else f"{value:.1f}" if value >= 20 else f"{value:.2f}"
+
+
+def middle(cell):
+    return number(cell["median"]) if cell else "–"
+
+
+def edges(cell, show=number):
+    return f"{show(cell['min'])}–{show(cell['max'])}" if cell else "–"
+
+
+def ratio(value):
+    return f"{value:.3f}"
+
+
+def table(result):
+    """Header and rows of text."""
+    columns = (IDLE_COLUMNS if result["idle"] else WRK_COLUMNS) + BOTH_COLUMNS
+    header = [column.format(per=result["per"], subject=result["subject"]) for column in columns]
+    rows = []
+    for name, row in result["summary"].items():
+        figure = row.get("connection_bytes" if result["idle"] else "cpu_us")
+        quotient = row.get("ratio")
+        cells = [name, middle(figure), edges(figure)]
+        cells += [ratio(quotient["median"]) if quotient else "–", edges(quotient, ratio)]
+        if result["idle"]:
+            cells += [middle(row.get("open_cpu_us")), middle(row.get("idle_cpu_ms_per_s"))]
+        else:
+            rate = row.get("rate")
+            cells += [middle(rate), edges(rate), middle(row.get("p50_us")), middle(row.get("p99_us"))]
+        cells += [number(row["pss_bytes"]["median"] / 2**20), f"{row['threads']['median']:.0f}", str(row["errors"])]
+        rows.append(cells)
+    return header, rows
+
+
+def print_table(result):
+    header, rows = table(result)
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        print("  ".join(cells).rstrip())
+    print(flush=True)
+
+
+def write(directory, result):
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, f"{result['scenario']}.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    return path
+
+
+def write_summary(directory):
+    """Says again what the JSON files of the directory say; never anything else, so it can be made at any time."""
+    lines = [f"# {os.path.basename(os.path.normpath(directory))}", ""]
+    lines += ["Made by `loadtest/run` from the JSON files beside it; method and columns: `loadtest/README.md`.", ""]
+    for path in sorted(glob.glob(os.path.join(directory, "*.json"))):
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+        header, rows = table(result)
+        lines += [f"## {result['scenario']}", "", f"{result['about'][0].upper()}{result['about'][1:]}.", ""]
+        lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        lines += ["", f"* {result['date']} · Linux {result['kernel']} · {result['cpu']} · commit {result['commit']}"]
+        lines += [f"* {result['rounds']} rounds of {result['seconds']} s · `{result['run']}`"]
+        lines += [f"* {name}: {said}" for name, said in result["versions"].items()]
+        lines += [""]
+    with open(os.path.join(directory, "summary.md"), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines))

@@ -1,0 +1,145 @@
+//! Bytes → the little of a request head the origin acts on. Pure; knows no socket.
+
+use crate::body::Body;
+
+const HEADERS_MAX: usize = 64;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    pub route: Route,
+    pub head_only: bool,
+    pub body: Body,
+    pub expects_continue: bool,
+    pub keep_alive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Small,
+    Bytes(usize),
+    Chunked(usize),
+    Close(usize),
+    Slow(u64),
+    Hang,
+    Stats,
+    Upload,
+    Unknown,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Head {
+    Partial,
+    Malformed,
+    Complete(Request, usize),
+}
+
+pub fn parse(bytes: &[u8]) -> Head {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut headers);
+    let length = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Head::Partial,
+        Err(_) => return Head::Malformed,
+    };
+    let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
+    let mut request = Request {
+        route: Route::of(method, target),
+        head_only: method == "HEAD",
+        body: Body::None,
+        expects_continue: false,
+        keep_alive: head.version == Some(1),
+    };
+    for header in head.headers.iter() {
+        match header.name {
+            name if name.eq_ignore_ascii_case("content-length") => {
+                let Some(size) = number(header.value) else { return Head::Malformed };
+                request.body = Body::sized(size);
+            }
+            name if name.eq_ignore_ascii_case("transfer-encoding") => request.body = Body::chunked(),
+            name if name.eq_ignore_ascii_case("connection") => {
+                if header.value.eq_ignore_ascii_case(b"close") {
+                    request.keep_alive = false;
+                } else if header.value.eq_ignore_ascii_case(b"keep-alive") {
+                    request.keep_alive = true;
+                }
+            }
+            name if name.eq_ignore_ascii_case("expect") => request.expects_continue = true,
+            _ => {}
+        }
+    }
+    Head::Complete(request, length)
+}
+
+impl Route {
+    fn of(method: &str, target: &str) -> Self {
+        if !matches!(method, "GET" | "HEAD") {
+            return Self::Upload;
+        }
+        let path = target.split('?').next().unwrap_or_default();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (name, argument) = path.split_once('/').unwrap_or((path, ""));
+        let size = argument.parse().unwrap_or(crate::answer::SMALL_BYTES);
+        match name {
+            "" => Self::Small,
+            "bytes" => Self::Bytes(size),
+            "chunked" => Self::Chunked(size),
+            "close" => Self::Close(size),
+            "slow" => Self::Slow(argument.parse().unwrap_or_default()),
+            "hang" => Self::Hang,
+            "stats" => Self::Stats,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(bytes: &[u8]) -> Request {
+        match parse(bytes) {
+            Head::Complete(request, _) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn routes_by_path() {
+        for (line, route) in [
+            ("GET / HTTP/1.1", Route::Small),
+            ("GET /?x=1 HTTP/1.1", Route::Small),
+            ("GET /bytes/1048576 HTTP/1.1", Route::Bytes(1_048_576)),
+            ("GET /chunked/9?q HTTP/1.1", Route::Chunked(9)),
+            ("GET /close HTTP/1.1", Route::Close(128)),
+            ("GET /slow/15 HTTP/1.1", Route::Slow(15)),
+            ("GET /hang HTTP/1.1", Route::Hang),
+            ("POST /hang HTTP/1.1", Route::Upload),
+            ("GET /what HTTP/1.1", Route::Unknown),
+            ("GET * HTTP/1.1", Route::Unknown),
+        ] {
+            assert_eq!(complete(format!("{line}\r\n\r\n").as_bytes()).route, route, "{line}");
+        }
+    }
+
+    #[test]
+    fn keep_alive_follows_version_and_header() {
+        assert!(complete(b"GET / HTTP/1.1\r\n\r\n").keep_alive);
+        assert!(!complete(b"GET / HTTP/1.0\r\n\r\n").keep_alive);
+        assert!(!complete(b"GET / HTTP/1.1\r\nconnection: Close\r\n\r\n").keep_alive);
+        assert!(complete(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").keep_alive);
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_partial() {
+        let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for end in 0..whole.len() {
+            assert_eq!(parse(&whole[..end]), Head::Partial);
+        }
+        assert_eq!(parse(b"GET\x00 / HTTP/1.1\r\n\r\n"), Head::Malformed);
+        assert_eq!(parse(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), Head::Malformed);
+    }
+}

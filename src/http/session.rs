@@ -1,0 +1,259 @@
+//! A client's HTTP connection: one head after the other, each answered by one exchange, in order.
+//!
+//! Runs as one task on one worker. Between two requests it holds no buffer. Dropping it closes the connection.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use super::{
+    exchange,
+    reply::Reply,
+    scan::{Found, Scan, ScanError},
+};
+use crate::{
+    io::{
+        alarm::{Alarm, Ring},
+        buffer::Buffer,
+        stream::Stream,
+    },
+    limits::LINGER_BYTES_MAX,
+    shard::Shard,
+    stats::{
+        names::{Count, Refusal},
+        worker::Held,
+    },
+};
+
+/// How long we wait for a client to take our last word before its connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What becomes of the connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next request may come.
+    KeepAlive,
+    /// Everything was read and answered: close.
+    Close,
+    /// The client may still be sending: let it take the answer first.
+    Linger,
+    /// What was sent must not look complete: reset.
+    Abort,
+}
+
+/// One client connection.
+pub struct Session {
+    /// The worker's shard.
+    pub shard: Rc<Shard>,
+    /// The connection.
+    pub client: Stream,
+    /// Bytes received and not used yet: part of a head, or requests sent ahead.
+    pub inbox: Option<Buffer>,
+    /// The connection's deadline.
+    pub alarm: Alarm,
+    /// The cluster this listener leads to.
+    pub cluster: usize,
+    /// The client's address in text.
+    pub peer: Box<str>,
+    _open: Held,
+}
+
+/// What came instead of a head.
+enum NoHead {
+    /// Nothing, and nothing is owed.
+    Closed,
+    /// Something that gets an answer.
+    Refused(Refusal),
+}
+
+impl Session {
+    /// A session on a fresh connection, which counts as open from now on.
+    pub fn new(shard: Rc<Shard>, client: Stream, peer: SocketAddr, cluster: usize, open: Held) -> Self {
+        let alarm = shard.alarms.register();
+        let peer = canonical(peer.ip()).to_string().into_boxed_str();
+        Session { shard, client, inbox: None, alarm, cluster, peer, _open: open }
+    }
+
+    /// Serves the connection to its end.
+    pub async fn run(mut self) {
+        std::future::poll_fn(|cx| {
+            self.alarm.attach(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let mut wait = self.shard.plan.timeouts.head;
+        let mut first = true;
+        let next = loop {
+            match self.head(wait, first).await {
+                Ok(found) => match exchange::run(&mut self, found).await {
+                    Next::KeepAlive => {}
+                    end => break end,
+                },
+                Err(NoHead::Closed) => break Next::Close,
+                Err(NoHead::Refused(why)) => break self.refuse(why, false).await,
+            }
+            (wait, first) = (self.shard.plan.timeouts.client_idle, false);
+        };
+        self.inbox = None;
+        match next {
+            Next::KeepAlive | Next::Close => {}
+            Next::Linger => self.linger().await,
+            Next::Abort => self.client.abort(),
+        }
+    }
+
+    /// Waits for a complete head; `wait` is for its first byte.
+    async fn head(&mut self, wait: Duration, first: bool) -> Result<Found, NoHead> {
+        let mut scan = Scan::default();
+        self.alarm.set(wait);
+        if self.inbox.is_none() && !first {
+            self.first_bytes().await?;
+        }
+        let mut timed = first;
+        loop {
+            if let Some(inbox) = &self.inbox {
+                match scan.advance(inbox.filled()) {
+                    Ok(Some(found)) => return Ok(found),
+                    Ok(None) => {}
+                    Err(error) => return Err(NoHead::Refused(refusal(error))),
+                }
+                if !timed && !inbox.is_empty() {
+                    self.alarm.set(self.shard.plan.timeouts.head);
+                    timed = true;
+                }
+            }
+            match self.receive() {
+                Ok(0) => return Err(self.gone()),
+                Ok(count) => self.shard.stats.add(Count::ClientReceivedBytes, count as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.more_bytes().await?,
+                Err(_) => return Err(self.gone()),
+            }
+        }
+    }
+
+    /// Receives into the inbox; one that stays empty is given back.
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut inbox = self.inbox.take().unwrap_or_else(|| self.shard.buffers.take());
+        let outcome = self.client.receive(inbox.space());
+        if let Ok(count) = outcome {
+            inbox.grow(count);
+        }
+        self.inbox = Some(inbox).filter(|inbox| !inbox.is_empty());
+        outcome
+    }
+
+    /// The client has left, perhaps in the middle of a head.
+    fn gone(&self) -> NoHead {
+        if self.inbox.is_some() {
+            self.shard.stats.count(Count::FaultClientAborted);
+        }
+        NoHead::Closed
+    }
+
+    /// Idle: waits for a request to begin, for the idle time or a shutdown.
+    async fn first_bytes(&mut self) -> Result<(), NoHead> {
+        let (shard, client) = (&self.shard, &mut self.client);
+        let waited = self.alarm.bound(|cx| match client.poll_readable(cx) {
+            Poll::Pending if shard.is_draining() => Poll::Ready(false),
+            other => other.map(|()| true),
+        });
+        match waited.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Ring::Cut) => Err(NoHead::Closed),
+            Err(Ring::Deadline) => {
+                self.shard.stats.count(Count::IdleTimeouts);
+                Err(NoHead::Closed)
+            }
+        }
+    }
+
+    /// Waits for more of a head that has begun (or for the first one of a connection).
+    async fn more_bytes(&mut self) -> Result<(), NoHead> {
+        if self.inbox.is_none() {
+            return self.first_bytes().await;
+        }
+        let client = &mut self.client;
+        match self.alarm.bound(|cx| client.poll_readable(cx)).await {
+            Ok(()) => Ok(()),
+            Err(Ring::Cut) => Err(NoHead::Closed),
+            Err(Ring::Deadline) => Err(NoHead::Refused(Refusal::HeadTimeout)),
+        }
+    }
+
+    /// Counts and answers a request that goes nowhere.
+    pub async fn refuse(&mut self, why: Refusal, head_only: bool) -> Next {
+        self.shard.stats.refuse(why);
+        self.reply(why.status(), head_only).await
+    }
+
+    /// Answers for the backends and ends the connection.
+    pub async fn reply(&mut self, status: u16, head_only: bool) -> Next {
+        let mut bytes = Vec::new();
+        Reply::new(status).write(&mut bytes, false, head_only, &self.shard.date);
+        self.shard.stats.response(status);
+        self.shard.stats.count(Count::LocalReplies);
+        match self.send(&bytes).await {
+            Ok(()) => Next::Linger,
+            Err(()) => Next::Abort,
+        }
+    }
+
+    /// Sends a few bytes of our own.
+    pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), ()> {
+        self.alarm.set(self.shard.plan.timeouts.head);
+        while !bytes.is_empty() {
+            match self.client.transmit(bytes) {
+                Ok(count) => {
+                    self.shard.stats.add(Count::ClientSentBytes, count as u64);
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let client = &mut self.client;
+                    self.alarm.bound(|cx| client.poll_writable(cx)).await.map_err(|_| ())?;
+                }
+                Err(_) => return Err(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more comes and throws away what the client still sends, for a while: closing with
+    /// unread bytes would reset the connection and destroy our answer on its way (RFC 9112 section 9.6).
+    async fn linger(&mut self) {
+        self.client.shutdown_write();
+        self.alarm.set(LINGER);
+        let mut thrown = 0;
+        while thrown < LINGER_BYTES_MAX {
+            let mut bin = self.shard.buffers.take();
+            match self.client.receive(bin.space()) {
+                Ok(0) => return,
+                Ok(count) => thrown += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drop(bin);
+                    let client = &mut self.client;
+                    if self.alarm.bound(|cx| client.poll_readable(cx)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn refusal(error: ScanError) -> Refusal {
+    match error {
+        ScanError::BareLineFeed => Refusal::BareLineFeed,
+        ScanError::StartLineTooLong => Refusal::RequestLineTooLong,
+        ScanError::TooLarge => Refusal::HeadTooLarge,
+    }
+}
+
+/// IPv4 clients of an IPv6 socket are shown as IPv4.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

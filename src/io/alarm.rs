@@ -1,0 +1,263 @@
+//! Alarms: one deadline per connection, kept in a table that one timer per worker sweeps.
+//!
+//! Setting a deadline is a store. The timer is re-armed only when a deadline comes earlier than everything
+//! it waits for, which in steady state happens about once per shortest timeout. The sweep also carries the
+//! two orders of a shutdown: look whether you may end (drain), end now (cut).
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::sys::timer::Timer;
+
+/// Milliseconds of the monotonic clock.
+pub type Millis = u64;
+
+const NEVER: Millis = Millis::MAX;
+
+/// At most one sweep in this time, so that no pattern of deadlines makes sweeping expensive.
+const SWEEP_MS_MIN: Millis = 5;
+
+/// The monotonic clock, to a tick of the kernel (1 to 4 ms): good for deadlines, and a few nanoseconds cheap.
+pub fn now() -> Millis {
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Why a wait ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// The deadline set last has passed.
+    Deadline,
+    /// The worker ends now.
+    Cut,
+}
+
+#[derive(Default)]
+struct Slot {
+    deadline: Millis,
+    expired: bool,
+    waker: Option<Waker>,
+}
+
+/// A worker's table of deadlines.
+pub struct Alarms {
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<usize>>,
+    earliest: Cell<Millis>,
+    cut: Cell<bool>,
+    timer: Timer,
+}
+
+impl Alarms {
+    /// An empty table with its timer.
+    pub fn new() -> std::io::Result<Rc<Self>> {
+        Ok(Rc::new(Alarms {
+            slots: RefCell::default(),
+            free: RefCell::default(),
+            earliest: Cell::new(NEVER),
+            cut: Cell::new(false),
+            timer: Timer::new()?,
+        }))
+    }
+
+    /// The timer whose descriptor becomes readable when [`Self::sweep`] is due.
+    pub fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    /// Reserves a place in the table.
+    pub fn register(self: &Rc<Self>) -> Alarm {
+        let reused = self.free.borrow_mut().pop();
+        let index = reused.unwrap_or_else(|| {
+            self.slots.borrow_mut().push(Slot::default());
+            self.slots.borrow().len() - 1
+        });
+        if let Some(slot) = self.slots.borrow_mut().get_mut(index) {
+            *slot = Slot { deadline: NEVER, expired: false, waker: None };
+        }
+        Alarm { alarms: Rc::clone(self), index }
+    }
+
+    /// Wakes everybody whose deadline has passed and arms the timer for the next one.
+    pub fn sweep(&self, now: Millis) {
+        self.timer.acknowledge();
+        let mut earliest = NEVER;
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if slot.deadline <= now {
+                slot.deadline = NEVER;
+                slot.expired = true;
+                if let Some(waker) = &slot.waker {
+                    waker.wake_by_ref();
+                }
+            } else {
+                earliest = earliest.min(slot.deadline);
+            }
+        }
+        self.earliest.set(NEVER);
+        self.aim(earliest, now);
+    }
+
+    /// Wakes everybody to look at the worker's state again; with `cut` every wait ends at once.
+    pub fn rouse(&self, cut: bool) {
+        self.cut.set(self.cut.get() || cut);
+        for slot in self.slots.borrow().iter() {
+            if let Some(waker) = &slot.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Arms the timer if `deadline` comes before what it waits for.
+    fn aim(&self, deadline: Millis, now: Millis) {
+        if deadline < self.earliest.get() {
+            let delay = deadline.saturating_sub(now).max(SWEEP_MS_MIN);
+            self.earliest.set(now + delay);
+            // One tick later than asked: the coarse clock may be behind the timer's by as much.
+            self.timer.fire_after(Duration::from_millis(delay + 4));
+        }
+    }
+}
+
+/// One connection's place in the table; given back on drop.
+pub struct Alarm {
+    alarms: Rc<Alarms>,
+    index: usize,
+}
+
+impl Alarm {
+    fn with<R: Default>(&self, f: impl FnOnce(&mut Slot) -> R) -> R {
+        self.alarms.slots.borrow_mut().get_mut(self.index).map(f).unwrap_or_default()
+    }
+
+    /// Whom to wake; once per task is enough, since a connection is one task.
+    pub fn attach(&self, waker: &Waker) {
+        self.with(|slot| slot.waker = Some(waker.clone()));
+    }
+
+    /// Sets the deadline `after` from now, replacing the one before. Zero clears it.
+    pub fn set(&self, after: Duration) {
+        if after.is_zero() {
+            return self.clear();
+        }
+        let now = now();
+        let deadline = now.saturating_add(after.as_millis() as u64);
+        self.with(|slot| {
+            slot.deadline = deadline;
+            slot.expired = false;
+        });
+        self.alarms.aim(deadline, now);
+    }
+
+    /// Takes the deadline away.
+    pub fn clear(&self) {
+        self.with(|slot| {
+            slot.deadline = NEVER;
+            slot.expired = false;
+        });
+    }
+
+    /// Waits for `poll` unless the alarm rings first.
+    pub async fn bound<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Ring> {
+        poll_fn(|cx| match self.rung() {
+            Some(ring) => Poll::Ready(Err(ring)),
+            None => poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// Asked by every wait before it goes to sleep.
+    pub fn rung(&self) -> Option<Ring> {
+        if self.alarms.cut.get() {
+            return Some(Ring::Cut);
+        }
+        self.with(|slot| slot.expired).then_some(Ring::Deadline)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.with(|slot| *slot = Slot { deadline: NEVER, expired: false, waker: None });
+        self.alarms.free.borrow_mut().push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn only_passed_deadlines_ring_and_they_ring_once() {
+        let alarms = Alarms::new().unwrap();
+        let (early, late) = (alarms.register(), alarms.register());
+        let wakes = Arc::new(Wakes::default());
+        early.attach(&Waker::from(Arc::clone(&wakes)));
+        late.attach(&Waker::from(Arc::clone(&wakes)));
+        early.set(Duration::from_secs(10));
+        late.set(Duration::from_secs(20));
+        let start = now();
+        alarms.sweep(start + 15_000);
+        assert_eq!((early.rung(), late.rung()), (Some(Ring::Deadline), None));
+        alarms.sweep(start + 16_000);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        early.set(Duration::from_secs(10));
+        assert_eq!(early.rung(), None);
+    }
+
+    #[test]
+    fn a_place_is_reused_clean() {
+        let alarms = Alarms::new().unwrap();
+        let first = alarms.register();
+        first.set(Duration::from_millis(1));
+        alarms.sweep(now() + 1000);
+        drop(first);
+        let second = alarms.register();
+        assert_eq!(second.index, 0);
+        assert_eq!(second.rung(), None);
+    }
+
+    #[test]
+    fn a_cut_ends_every_wait() {
+        let alarms = Alarms::new().unwrap();
+        let alarm = alarms.register();
+        alarms.rouse(false);
+        assert_eq!(alarm.rung(), None);
+        alarms.rouse(true);
+        assert_eq!(alarm.rung(), Some(Ring::Cut));
+        assert_eq!(alarms.register().rung(), Some(Ring::Cut));
+    }
+
+    #[test]
+    fn the_timer_is_aimed_again_only_for_an_earlier_deadline() {
+        let alarms = Alarms::new().unwrap();
+        let alarm = alarms.register();
+        alarm.set(Duration::from_secs(5));
+        let aimed = alarms.earliest.get();
+        alarm.set(Duration::from_secs(50));
+        assert_eq!(alarms.earliest.get(), aimed);
+        alarm.set(Duration::from_secs(1));
+        assert!(alarms.earliest.get() < aimed);
+    }
+}

@@ -1,0 +1,212 @@
+//! Pooled byte buffers: one size, one owner, handed back on drop.
+//!
+//! Every buffer can hold the largest head there is. Its bytes begin at [`HEADROOM_BYTES`], so that a head can be
+//! rewritten longer in place, in front of body bytes that never move. Only touched pages cost memory.
+
+use std::{cell::RefCell, mem, rc::Rc, sync::Arc};
+
+use crate::{
+    limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, HEADROOM_BYTES},
+    stats::{names::Level, worker::WorkerStats},
+};
+
+/// A worker's free buffers, most recently used first.
+pub struct BufferPool {
+    free: RefCell<Vec<Box<[u8]>>>,
+    stats: Arc<WorkerStats>,
+}
+
+impl BufferPool {
+    /// An empty pool with room to keep [`BUFFERS_KEPT_MAX`].
+    pub fn new(stats: Arc<WorkerStats>) -> Rc<Self> {
+        Rc::new(BufferPool { free: RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX)), stats })
+    }
+
+    /// Takes an empty buffer with its headroom free.
+    pub fn take(self: &Rc<Self>) -> Buffer {
+        let bytes = self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        self.stats.raise(Level::BuffersInUse);
+        Buffer { bytes, start: HEADROOM_BYTES, end: HEADROOM_BYTES, pool: Rc::clone(self) }
+    }
+}
+
+/// A contiguous run of bytes inside a pooled block.
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+    pool: Rc<BufferPool>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.pool.stats.lower(Level::BuffersInUse);
+        let mut free = self.pool.free.borrow_mut();
+        if free.len() < BUFFERS_KEPT_MAX {
+            free.push(mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Buffer {
+    /// What it holds.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// What it holds, to change in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Number of bytes it holds.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// True when it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Free bytes behind what it holds, to receive into; then call [`Self::grow`].
+    pub fn space(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Takes `count` bytes just received behind the end.
+    pub fn grow(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Forgets `count` bytes at the front.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Keeps the first `count` bytes only.
+    pub fn truncate(&mut self, count: usize) {
+        self.end = (self.start + count).min(self.end);
+    }
+
+    /// Forgets everything and frees the headroom again.
+    pub fn clear(&mut self) {
+        self.start = HEADROOM_BYTES;
+        self.end = HEADROOM_BYTES;
+    }
+
+    /// Moves what it holds back behind the headroom when the room at the end is used up.
+    pub fn compact(&mut self) {
+        if self.start > HEADROOM_BYTES {
+            let length = self.len();
+            self.bytes.copy_within(self.start..self.end, HEADROOM_BYTES);
+            self.start = HEADROOM_BYTES;
+            self.end = HEADROOM_BYTES + length;
+        }
+    }
+
+    /// Replaces the first `old` bytes by `new`, growing into the headroom. False, with nothing changed, when
+    /// the result does not fit.
+    #[must_use]
+    pub fn replace_front(&mut self, old: usize, new: &[u8]) -> bool {
+        let body_start = (self.start + old).min(self.end);
+        if new.len() > body_start {
+            let shift = new.len() - body_start;
+            if self.end + shift > self.bytes.len() {
+                return false;
+            }
+            self.bytes.copy_within(body_start..self.end, body_start + shift);
+            self.end += shift;
+            self.start = 0;
+        } else {
+            self.start = body_start - new.len();
+        }
+        if let Some(front) = self.bytes.get_mut(self.start..self.start + new.len()) {
+            front.copy_from_slice(new);
+        }
+        true
+    }
+
+    /// Appends as much of `bytes` as fits and tells how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.bytes.len() - self.end);
+        if let (Some(to), Some(from)) = (self.bytes.get_mut(self.end..self.end + count), bytes.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.end += count;
+        count
+    }
+
+    /// Cuts off what lies behind the first `count` bytes into a buffer of its own; `None` when nothing does.
+    pub fn split_behind(&mut self, count: usize) -> Option<Buffer> {
+        let rest = self.filled().get(count..).filter(|rest| !rest.is_empty())?;
+        let mut other = self.pool.take();
+        other.append(rest);
+        self.truncate(count);
+        Some(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::plan::Plan;
+
+    fn pool() -> (Rc<BufferPool>, Arc<WorkerStats>) {
+        let stats = Arc::new(WorkerStats::new(&Plan::for_tests(&["127.0.0.1:1"])));
+        (BufferPool::new(Arc::clone(&stats)), stats)
+    }
+
+    #[test]
+    fn a_dropped_buffer_is_counted_down_and_reused() {
+        let (pool, stats) = pool();
+        let first = pool.take();
+        let address = first.bytes.as_ptr();
+        assert_eq!(stats.level(Level::BuffersInUse), 1);
+        drop(first);
+        assert_eq!(stats.level(Level::BuffersInUse), 0);
+        assert_eq!(pool.take().bytes.as_ptr(), address);
+    }
+
+    proptest! {
+        #[test]
+        fn replacing_the_front_keeps_what_lies_behind(
+            old in 0usize..3000, body in 0usize..5000, new in 0usize..6000,
+        ) {
+            let (pool, _) = pool();
+            let mut buffer = pool.take();
+            buffer.append(&vec![b'o'; old]);
+            buffer.append(&vec![b'b'; body]);
+            prop_assert!(buffer.replace_front(old, &vec![b'n'; new]));
+            let mut expected = vec![b'n'; new];
+            expected.extend(vec![b'b'; body]);
+            prop_assert_eq!(buffer.filled(), &expected[..]);
+        }
+    }
+
+    #[test]
+    fn a_front_that_does_not_fit_changes_nothing() {
+        let (pool, _) = pool();
+        let mut buffer = pool.take();
+        let room = buffer.space().len();
+        buffer.grow(room);
+        assert!(!buffer.replace_front(0, &[1; HEADROOM_BYTES + 1]));
+        assert_eq!(buffer.len(), room);
+        assert!(buffer.replace_front(0, &[1; HEADROOM_BYTES]));
+    }
+
+    #[test]
+    fn splitting_moves_the_rest_and_compacting_moves_it_home() {
+        let (pool, _) = pool();
+        let mut buffer = pool.take();
+        buffer.append(b"headbody");
+        buffer.consume(4);
+        buffer.compact();
+        assert_eq!(buffer.filled(), b"body");
+        let rest = buffer.split_behind(2).unwrap();
+        assert_eq!((buffer.filled(), rest.filled()), (&b"bo"[..], &b"dy"[..]));
+        assert!(buffer.split_behind(2).is_none());
+    }
+}

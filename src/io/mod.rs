@@ -1,0 +1,10 @@
+//! A worker's I/O: streams that wait on the ring, pooled buffers and pipes, and the alarms that end waits.
+//!
+//! This is the one seam between the data path and the ring: readiness on the ring, then non-blocking calls.
+//! Everything here belongs to one worker thread and shares nothing.
+
+pub mod alarm;
+pub mod buffer;
+pub mod pipes;
+pub mod readiness;
+pub mod stream;

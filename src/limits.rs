@@ -1,0 +1,71 @@
+//! Every bound of the data path in one place, related to each other by assertions at compile time.
+//!
+//! A bound that was set by a measurement says which.
+
+/// Largest request or response head, in bytes; beyond it 431 to a client, 502 for a backend.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest request line, in bytes; beyond it 414.
+pub const REQUEST_LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header fields in a head; beyond it 431 to a client, 502 for a backend.
+pub const HEADERS_MAX: usize = 100;
+
+/// Most options in all `Connection` fields of one head.
+pub const CONNECTION_OPTIONS_MAX: usize = 16;
+
+/// Free bytes in front of what a buffer receives: a rewritten head grows into them.
+pub const HEADROOM_BYTES: usize = 1024;
+
+/// Size of every pooled buffer.
+pub const BUFFER_BYTES: usize = HEADROOM_BYTES + HEAD_BYTES_MAX;
+
+/// Free buffers a worker keeps; more are given back to the allocator.
+pub const BUFFERS_KEPT_MAX: usize = 256;
+
+/// Longest chunk-size line with its extensions, in bytes.
+pub const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Largest trailer section, in bytes.
+pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// Wanted capacity of a pipe for `splice(2)`: 64 KiB and 1 MiB both cost 1.6 times as much per MiB.
+pub const PIPE_BYTES: usize = 256 * 1024;
+
+/// Pipes a worker may have in use; streams beyond that are copied. The kernel gives an unprivileged user
+/// 64 MiB of pipe pages for everything.
+pub const PIPES_MAX: usize = 96;
+
+/// Free pipes a worker keeps.
+pub const PIPES_KEPT_MAX: usize = 32;
+
+/// Bytes still to come from which splicing beats copying.
+pub const SPLICE_BYTES_MIN: u64 = 12 * 1024;
+
+/// Bytes one stream may move before others get their turn.
+pub const TURN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Connections taken from an accept queue in one go.
+pub const ACCEPT_BATCH_MAX: usize = 64;
+
+/// Finished handshakes a listener may queue (the kernel caps it at `net.core.somaxconn`).
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Commands that may wait in a worker's mailbox.
+pub const MAILBOX_MAX: usize = 1024;
+
+/// Idle upstream connections a worker keeps for one backend.
+pub const IDLE_PER_BACKEND_MAX: usize = 1024;
+
+/// Different backends one request may be tried on.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// Bytes thrown away after our last word to a client, so that the close does not destroy it.
+pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+
+const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(CHUNK_LINE_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
+const _: () = assert!(TRAILER_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
+const _: () = assert!(PIPES_KEPT_MAX <= PIPES_MAX);
+const _: () = assert!(PIPE_BYTES.is_power_of_two());
+const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize + 1, "offsets inside a head fit u32 with ease");

@@ -1,0 +1,117 @@
+//! Takes connections off one accept queue: readiness on the ring, then `accept4(2)` in bounded batches.
+//!
+//! One task per worker and listener. Running out of descriptors pauses it; it never ends by an error.
+
+use std::{net::SocketAddr, os::fd::OwnedFd, rc::Rc, task::Poll, time::Duration};
+
+use rustix::io::Errno;
+
+use crate::{
+    io::{alarm::Alarm, stream::Stream},
+    limits::ACCEPT_BATCH_MAX,
+    shard::Shard,
+    stats::names::Count,
+    sys::socket,
+};
+
+/// How long accepting pauses when descriptors or memory are used up.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a failed accept means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Nobody waits.
+    Empty,
+    /// That connection is gone; the next may be fine.
+    Aborted,
+    /// Descriptors or memory are used up: pause.
+    Exhausted,
+    /// Anything else: pause, too, so that no error spins.
+    Other,
+}
+
+/// Sorts the errors of `accept4(2)`; Linux passes pending network errors of the new socket through it.
+fn trouble(error: &std::io::Error) -> Trouble {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::AGAIN) => Trouble::Empty,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Trouble::Exhausted,
+        Some(
+            Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NETDOWN | Errno::NOPROTOOPT | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH | Errno::PERM,
+        ) => Trouble::Aborted,
+        None => Trouble::Aborted,
+        Some(_) => Trouble::Other,
+    }
+}
+
+/// Accepts until the worker drains; then takes what has already been shaken hands with and closes the listener.
+pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd, SocketAddr)) {
+    let alarm = shard.alarms.register();
+    std::future::poll_fn(|cx| {
+        alarm.attach(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    loop {
+        let pause = batch(&shard, &listener, &serve);
+        if shard.is_draining() {
+            return;
+        }
+        if pause {
+            wait(&alarm).await;
+        } else {
+            std::future::poll_fn(|cx| match listener.poll_readable(cx) {
+                Poll::Pending if shard.is_draining() => Poll::Ready(()),
+                other => other,
+            })
+            .await;
+        }
+    }
+}
+
+/// Accepts a batch. True when accepting should pause.
+fn batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr)) -> bool {
+    let Ok(queue) = listener.borrow() else { return true };
+    for _ in 0..ACCEPT_BATCH_MAX {
+        match socket::accept(queue) {
+            Ok((connection, peer)) => {
+                shard.stats.count(Count::ConnectionsAccepted);
+                serve(connection, peer);
+            }
+            Err(error) => match trouble(&error) {
+                Trouble::Empty => return false,
+                Trouble::Aborted => shard.stats.count(Count::AcceptErrorsAborted),
+                Trouble::Exhausted => {
+                    shard.stats.count(Count::AcceptErrorsDescriptors);
+                    return true;
+                }
+                Trouble::Other => {
+                    shard.stats.count(Count::AcceptErrorsOther);
+                    return true;
+                }
+            },
+        }
+    }
+    false
+}
+
+async fn wait(alarm: &Alarm) {
+    alarm.set(PAUSE);
+    let _ = alarm.bound(|_| Poll::<()>::Pending).await;
+    alarm.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_queue_waits_and_only_poverty_pauses() {
+        let of = |errno: Errno| trouble(&errno.into());
+        assert_eq!(of(Errno::AGAIN), Trouble::Empty);
+        assert_eq!(of(Errno::CONNABORTED), Trouble::Aborted);
+        assert_eq!(of(Errno::MFILE), Trouble::Exhausted);
+        assert_eq!(of(Errno::NFILE), Trouble::Exhausted);
+        assert_eq!(of(Errno::BADF), Trouble::Other);
+    }
+}

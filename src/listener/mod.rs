@@ -1,0 +1,5 @@
+//! Listeners: binding the `SO_REUSEPORT` groups and taking connections off the accept queues.
+
+pub mod accept;
+pub mod bind;
+pub mod spread;

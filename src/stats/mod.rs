@@ -1,0 +1,6 @@
+//! Statistics: plain numbers owned by one worker, read by the control thread without disturbing it.
+
+pub mod cell;
+pub mod histogram;
+pub mod names;
+pub mod worker;

@@ -1,0 +1,12 @@
+//! The kernel's side: the only directory where `unsafe` is allowed.
+//!
+//! Thin, safe wrappers over sockets, pipes, descriptors and the ring probe. Nothing here knows of workers,
+//! protocols or statistics. Every call is non-blocking unless its documentation says otherwise.
+
+#[allow(unsafe_code, reason = "adopts and lends descriptors the runtime owns")]
+pub mod descriptor;
+pub mod doorbell;
+pub mod pipe;
+pub mod ring;
+pub mod socket;
+pub mod timer;

@@ -1,0 +1,55 @@
+//! A connection to a backend while an exchange uses it: counts itself, and goes back to the pool or is closed.
+
+use std::rc::Rc;
+
+use crate::{
+    cluster::backend::Backend,
+    io::{alarm::Millis, stream::Stream},
+    stats::names::BackendLevel,
+};
+
+/// A leased connection; dropping it closes it and lowers the backend's count, whatever ended the exchange.
+pub struct Lease {
+    stream: Option<Stream>,
+    backend: Rc<Backend>,
+    /// It came from the pool, so it may have died before the request was sent.
+    pub reused: bool,
+}
+
+impl Lease {
+    /// Counts the backend as active until the lease ends.
+    pub fn new(stream: Stream, backend: Rc<Backend>, reused: bool) -> Self {
+        backend.stats().raise(BackendLevel::Active);
+        Lease { stream: Some(stream), backend, reused }
+    }
+
+    /// The connection; `None` only after it was given back.
+    pub fn stream(&mut self) -> Option<&mut Stream> {
+        self.stream.as_mut()
+    }
+
+    /// Whose connection it is.
+    pub fn backend(&self) -> &Rc<Backend> {
+        &self.backend
+    }
+
+    /// Back to the pool, clean and ready for the next request.
+    pub fn give_back(mut self, now: Millis) {
+        if let Some(stream) = self.stream.take() {
+            self.backend.pool().put(stream, now);
+        }
+    }
+
+    /// Closes with a reset, so that the backend does not take a cut request for a whole one.
+    pub fn abort(mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.abort();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.backend.stats().lower(BackendLevel::Active);
+    }
+}

@@ -1,0 +1,90 @@
+//! A backend's idle connections on one worker: last in, first out, capped, watched for every sign of life.
+//!
+//! An idle connection is silent by definition: its armed readable watch fires on FIN, RST and on bytes nobody
+//! asked for, and then it is never reused.
+
+use std::{cell::RefCell, sync::Arc};
+
+use crate::{
+    io::{alarm::Millis, stream::Stream},
+    limits::IDLE_PER_BACKEND_MAX,
+    stats::{names::BackendLevel, worker::BackendStats},
+};
+
+struct Idle {
+    stream: Stream,
+    since: Millis,
+}
+
+/// Idle connections, the freshest on top.
+pub struct IdlePool {
+    idle: RefCell<Vec<Idle>>,
+    stats: Arc<BackendStats>,
+}
+
+/// How many connections a clean-up closed, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// The backend closed them or sent something.
+    pub stale: u64,
+    /// They were idle for too long.
+    pub expired: u64,
+}
+
+impl IdlePool {
+    /// An empty pool.
+    pub fn new(stats: Arc<BackendStats>) -> Self {
+        IdlePool { idle: RefCell::default(), stats }
+    }
+
+    /// Takes the freshest connection that has been silent, and tells how many were not.
+    pub fn take(&self) -> (Option<Stream>, u64) {
+        let mut stale = 0;
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut top) = idle.pop() {
+            self.stats.lower(BackendLevel::Idle);
+            if top.stream.watch_silence() {
+                return (Some(top.stream), stale);
+            }
+            stale += 1;
+        }
+        (None, stale)
+    }
+
+    /// Keeps a connection for the next request. A full pool closes it instead.
+    pub fn put(&self, mut stream: Stream, now: Millis) {
+        let mut idle = self.idle.borrow_mut();
+        // Arms the watch; a connection that speaks already is found at the next look.
+        stream.watch_silence();
+        if idle.len() < IDLE_PER_BACKEND_MAX {
+            self.stats.raise(BackendLevel::Idle);
+            idle.push(Idle { stream, since: now });
+        }
+    }
+
+    /// Closes what is stale and what has been idle since before `oldest`.
+    pub fn sweep(&self, oldest: Millis) -> Swept {
+        let mut swept = Swept::default();
+        self.idle.borrow_mut().retain_mut(|idle| {
+            let expired = idle.since < oldest;
+            let stale = !expired && !idle.stream.watch_silence();
+            swept.expired += u64::from(expired);
+            swept.stale += u64::from(stale);
+            if expired || stale {
+                self.stats.lower(BackendLevel::Idle);
+            }
+            !expired && !stale
+        });
+        swept
+    }
+
+    /// How many are idle.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// True when none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

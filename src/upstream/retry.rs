@@ -1,0 +1,120 @@
+//! What follows a failure: another backend, the same one afresh, an answer of our own, or the end.
+//!
+//! One exhaustive function over plain values. The rule behind it: a request that may have been delivered and may
+//! change state is never delivered twice, and a response that has begun is never begun again.
+
+use crate::fault::{Fault, Kind, Phase, Side};
+
+/// How far the exchange had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The method is safe (GET, HEAD, OPTIONS, TRACE).
+    pub safe: bool,
+    /// All of the request is still at hand.
+    pub whole: bool,
+    /// Bytes of it were handed to a backend's connection.
+    pub sent: bool,
+    /// That connection came from the pool.
+    pub reused: bool,
+    /// Bytes of the response have arrived, or been sent to the client.
+    pub response_begun: bool,
+    /// Nothing has been sent to the client, so it can still get an answer of ours.
+    pub answerable: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try a backend that was not tried yet; if there is none, answer with this status.
+    Elsewhere(u16),
+    /// Send it again to the same backend on a fresh connection.
+    Afresh,
+    /// Answer with this status.
+    Answer(u16),
+    /// The client's connection cannot be saved.
+    Abort,
+}
+
+/// Decides.
+pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
+    let repeatable = progress.whole && !progress.response_begun && (progress.safe || !progress.sent);
+    match (fault.side, fault.phase, fault.kind) {
+        (_, _, Kind::Cut) => Verdict::Abort,
+        (Side::Client, Phase::Connect | Phase::Request, Kind::Malformed) if progress.answerable => Verdict::Answer(400),
+        (Side::Client, Phase::Connect | Phase::Request, Kind::Silent) if progress.answerable => Verdict::Answer(408),
+        (Side::Client, ..) => Verdict::Abort,
+        _ if !progress.answerable => Verdict::Abort,
+        (Side::Local, ..) => Verdict::Answer(503),
+        (Side::Upstream, _, Kind::Missing) => Verdict::Answer(503),
+        (Side::Upstream, Phase::Connect, _) => Verdict::Elsewhere(503),
+        (Side::Upstream, _, Kind::Silent | Kind::Exhausted) => Verdict::Answer(504),
+        (Side::Upstream, _, Kind::Malformed) => Verdict::Answer(502),
+        (Side::Upstream, Phase::Request, Kind::Died) if repeatable && progress.reused => Verdict::Afresh,
+        (Side::Upstream, Phase::Request, Kind::Died) if repeatable => Verdict::Elsewhere(502),
+        (Side::Upstream, Phase::Request | Phase::Response, Kind::Died) => Verdict::Answer(502),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SENT: Progress =
+        Progress { safe: true, whole: true, sent: true, reused: true, response_begun: false, answerable: true };
+    const DIED: Fault = Fault { side: Side::Upstream, phase: Phase::Request, kind: Kind::Died };
+
+    #[test]
+    fn a_pooled_connection_that_died_is_replaced_for_safe_methods_only() {
+        assert_eq!(verdict(DIED, SENT), Verdict::Afresh);
+        assert_eq!(verdict(DIED, Progress { reused: false, ..SENT }), Verdict::Elsewhere(502));
+        assert_eq!(verdict(DIED, Progress { safe: false, ..SENT }), Verdict::Answer(502));
+        assert_eq!(verdict(DIED, Progress { safe: false, sent: false, ..SENT }), Verdict::Afresh);
+        assert_eq!(verdict(DIED, Progress { whole: false, ..SENT }), Verdict::Answer(502));
+        assert_eq!(verdict(DIED, Progress { response_begun: true, ..SENT }), Verdict::Answer(502));
+    }
+
+    #[test]
+    fn a_refused_connection_is_retried_for_every_method() {
+        let refused = Fault::upstream(Phase::Connect, Kind::Died);
+        assert_eq!(verdict(refused, Progress { safe: false, sent: false, ..SENT }), Verdict::Elsewhere(503));
+    }
+
+    #[test]
+    fn slow_bad_and_missing_backends_have_their_statuses() {
+        for (kind, status) in [(Kind::Silent, 504), (Kind::Malformed, 502), (Kind::Missing, 503)] {
+            assert_eq!(verdict(Fault::upstream(Phase::Request, kind), SENT), Verdict::Answer(status));
+        }
+        assert_eq!(verdict(Fault::local(Phase::Connect, Kind::Exhausted), SENT), Verdict::Answer(503));
+    }
+
+    fn progress() -> impl Strategy<Value = Progress> {
+        any::<[bool; 6]>().prop_map(|[safe, whole, sent, reused, response_begun, answerable]| Progress {
+            safe, whole, sent, reused, response_begun, answerable,
+        })
+    }
+
+    fn fault() -> impl Strategy<Value = Fault> {
+        let side = prop_oneof![Just(Side::Client), Just(Side::Upstream), Just(Side::Local)];
+        let phase = prop_oneof![Just(Phase::Request), Just(Phase::Response)];
+        let kind = prop_oneof![
+            Just(Kind::Died), Just(Kind::Silent), Just(Kind::Malformed), Just(Kind::Missing), Just(Kind::Exhausted), Just(Kind::Cut)
+        ];
+        (side, phase, kind).prop_map(|(side, phase, kind)| Fault { side, phase, kind })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_may_have_been_delivered_is_delivered_twice(fault in fault(), progress in progress()) {
+            let verdict = verdict(fault, progress);
+            if matches!(verdict, Verdict::Afresh | Verdict::Elsewhere(_)) {
+                prop_assert!(progress.whole && !progress.response_begun && progress.answerable);
+                prop_assert!(progress.safe || !progress.sent);
+            }
+            if !progress.answerable {
+                prop_assert_eq!(verdict, Verdict::Abort);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What other threads may ask of a worker: a bounded queue of commands and a doorbell.
+
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::{limits::MAILBOX_MAX, stats::worker::WorkerStats, sys::doorbell::Doorbell};
+
+/// A command to a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve a connection another worker has accepted.
+    Serve {
+        /// The listener it came from, by its place in the plan.
+        listener: usize,
+        /// The connection.
+        connection: OwnedFd,
+        /// The client.
+        peer: SocketAddr,
+    },
+    /// Take no new work and end when the last connection has ended.
+    Drain,
+    /// End every connection now.
+    Cut,
+}
+
+/// The sending side, one for every other worker and for control.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    doorbell: Doorbell,
+    /// The worker's numbers, to read.
+    pub stats: Arc<WorkerStats>,
+}
+
+impl Handle {
+    /// Queues a command and rings; a full queue gives it back. Never blocks.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.doorbell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => Err(command),
+        }
+    }
+}
+
+/// The worker's own side.
+#[derive(Debug)]
+pub struct Mailbox {
+    commands: Receiver<Command>,
+    doorbell: Doorbell,
+}
+
+impl Mailbox {
+    /// A mailbox and a handle to it.
+    pub fn new(stats: Arc<WorkerStats>) -> io::Result<(Mailbox, Handle)> {
+        let (sender, receiver) = bounded(MAILBOX_MAX);
+        let doorbell = Doorbell::new()?;
+        let handle = Handle { commands: sender, doorbell: doorbell.clone(), stats };
+        Ok((Mailbox { commands: receiver, doorbell }, handle))
+    }
+
+    /// The doorbell, to wait on and to ring oneself.
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
+    }
+
+    /// The next command, if there is one.
+    pub fn next(&self) -> Option<Command> {
+        self.commands.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::plan::Plan;
+
+    #[test]
+    fn a_full_mailbox_gives_the_command_back() {
+        let stats = Arc::new(WorkerStats::new(&Plan::for_tests(&["127.0.0.1:1"])));
+        let (mailbox, handle) = Mailbox::new(stats).unwrap();
+        for _ in 0..MAILBOX_MAX {
+            handle.send(Command::Drain).unwrap();
+        }
+        assert!(matches!(handle.send(Command::Cut), Err(Command::Cut)));
+        assert!(matches!(mailbox.next(), Some(Command::Drain)));
+        assert!(handle.send(Command::Cut).is_ok());
+    }
+}

@@ -1,0 +1,5 @@
+//! Workers: one pinned thread per core, its runtime, its mailbox, and the wall around each connection.
+
+pub mod contain;
+pub mod mailbox;
+pub mod run;

@@ -1,0 +1,228 @@
+//! A worker's life: pin, build the ring, listen, serve, drain, end.
+
+use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll, time::Duration};
+
+use crossbeam::channel::Sender;
+use monoio::{IoUringDriver, RuntimeBuilder};
+
+use super::{
+    contain::contain,
+    mailbox::{Command, Handle, Mailbox},
+};
+use crate::{
+    config::plan::{Mode, Plan},
+    http::session::Session,
+    io::{alarm, readiness, stream::Stream},
+    limits::LISTEN_BACKLOG,
+    listener::{accept, spread},
+    shard::Shard,
+    stats::names::{Count, Level},
+    sys::{doorbell::Doorbell, ring::RingFlags, socket},
+};
+
+/// How often idle upstream connections are looked through.
+const POOL_SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker tells control.
+#[derive(Debug)]
+pub enum Event {
+    /// It listens.
+    Ready,
+    /// It has ended, cleanly.
+    Ended,
+    /// It could not start, or its ring failed.
+    Failed(String),
+}
+
+/// Everything a worker starts with.
+pub struct Start {
+    /// Its place among the workers.
+    pub worker: usize,
+    /// The core to run on.
+    pub core: usize,
+    /// The shared plan.
+    pub plan: Arc<Plan>,
+    /// Its ring's flags.
+    pub flags: RingFlags,
+    /// Its listening sockets, in the order of the plan's listeners.
+    pub sockets: Vec<OwnedFd>,
+    /// Its mailbox.
+    pub mailbox: Mailbox,
+    /// All workers, itself included, in order.
+    pub peers: Vec<Handle>,
+    /// Where rotating selectors start.
+    pub offset: usize,
+    /// Where events go.
+    pub events: Sender<(usize, Event)>,
+    /// Wakes control for them.
+    pub bell: Doorbell,
+}
+
+/// Starts the thread.
+pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("worker-{}", start.worker)).spawn(move || {
+        let (worker, events, bell) = (start.worker, start.events.clone(), start.bell.clone());
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(start)));
+        let event = match outcome {
+            Ok(Ok(())) => Event::Ended,
+            Ok(Err(error)) => Event::Failed(error.to_string()),
+            Err(_) => Event::Failed("internal error (panic) outside a connection".to_owned()),
+        };
+        // Control reads until every worker has ended, so there is always room for a last word.
+        let _ = events.try_send((worker, event));
+        bell.ring();
+    })
+}
+
+fn run(start: Start) -> io::Result<()> {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: start.core }) {
+        return Err(io::Error::other(format!("cannot pin worker {} to core {}", start.worker, start.core)));
+    }
+    let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(start.flags.builder());
+    builder.build()?.block_on(Worker::live(start))
+}
+
+/// A worker's tasks share this.
+struct Worker {
+    me: usize,
+    shard: Rc<Shard>,
+    peers: Vec<Handle>,
+    mailbox: Mailbox,
+    /// Connections that have ended while draining.
+    cut: Cell<bool>,
+}
+
+impl Worker {
+    async fn live(start: Start) -> io::Result<()> {
+        let stats = start.peers.get(start.worker).map(|handle| Arc::clone(&handle.stats));
+        let stats = stats.ok_or_else(|| io::Error::other("a worker without statistics"))?;
+        let shard = Shard::new(start.plan, stats, start.offset)?;
+        let worker = Rc::new(Worker {
+            me: start.worker,
+            shard,
+            peers: start.peers,
+            mailbox: start.mailbox,
+            cut: Cell::new(false),
+        });
+        worker.keep_time()?;
+        worker.sweep_pools();
+        for (listener, socket) in start.sockets.into_iter().enumerate() {
+            worker.listen(listener, socket)?;
+        }
+        let _ = start.events.try_send((start.worker, Event::Ready));
+        start.bell.ring();
+        worker.read_mail().await
+    }
+
+    /// The one timer: sweeps the deadlines.
+    fn keep_time(&self) -> io::Result<()> {
+        let alarms = Rc::clone(&self.shard.alarms);
+        let mut timer = Stream::new(alarms.timer().duplicate()?)?;
+        monoio::spawn(async move {
+            loop {
+                timer.readable().await;
+                alarms.sweep(alarm::now());
+            }
+        });
+        Ok(())
+    }
+
+    /// Closes what has become stale in the pools, and publishes the ring's counter.
+    fn sweep_pools(&self) {
+        let shard = Rc::clone(&self.shard);
+        monoio::spawn(async move {
+            let alarm = shard.alarms.register();
+            loop {
+                alarm.set(POOL_SWEEP);
+                let waited = alarm.bound(|cx| {
+                    alarm.attach(cx.waker());
+                    Poll::<()>::Pending
+                });
+                if waited.await == Err(alarm::Ring::Cut) {
+                    return;
+                }
+                shard.sweep_pools();
+                shard.stats.add(Count::RingPolls, readiness::take_fired());
+            }
+        });
+    }
+
+    fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) -> io::Result<()> {
+        socket::start_listening(&socket, LISTEN_BACKLOG)?;
+        let queue = Stream::new(socket)?;
+        let worker = Rc::clone(self);
+        let serve = move |connection, peer| worker.place(listener, connection, peer);
+        monoio::spawn(accept::run(Rc::clone(&self.shard), queue, serve));
+        Ok(())
+    }
+
+    /// Serves a fresh connection here, or hands it to a worker that has much less to do.
+    fn place(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: SocketAddr) {
+        let loads = self.peers.iter().map(|handle| handle.stats.level(Level::ConnectionsActive));
+        let chosen = spread::choose(self.me, loads);
+        let command = Command::Serve { listener, connection, peer };
+        let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining()) {
+            Some(handle) => handle.send(command).err(),
+            None => Some(command),
+        };
+        match refused {
+            Some(Command::Serve { connection, .. }) => self.serve(listener, connection, peer),
+            _ => self.shard.stats.count(Count::ConnectionsHandedOver),
+        }
+    }
+
+    /// Starts a connection's task.
+    fn serve(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: SocketAddr) {
+        let Some(plan) = self.shard.plan.listeners.get(listener) else { return };
+        let Ok(client) = Stream::new(connection) else { return };
+        let open = self.shard.stats.hold(Level::ConnectionsActive);
+        let session = match plan.mode {
+            Mode::Http => Session::new(Rc::clone(&self.shard), client, peer, plan.cluster, open),
+        };
+        let worker = Rc::clone(self);
+        monoio::spawn(async move {
+            if contain(session.run()).await.is_err() {
+                worker.shard.stats.count(Count::ConnectionPanics);
+            }
+            worker.ended();
+        });
+    }
+
+    /// A connection has ended.
+    fn ended(&self) {
+        if self.shard.is_draining() {
+            let how = if self.cut.get() { Count::ConnectionsCut } else { Count::ConnectionsFinished };
+            self.shard.stats.count(how);
+            self.mailbox.doorbell().ring();
+        }
+    }
+
+    /// Follows commands until the worker has drained.
+    async fn read_mail(self: &Rc<Self>) -> io::Result<()> {
+        let mut bell = Stream::new(self.mailbox.doorbell().duplicate()?)?;
+        loop {
+            bell.readable().await;
+            self.mailbox.doorbell().silence();
+            while let Some(command) = self.mailbox.next() {
+                match command {
+                    Command::Serve { listener, connection, peer } => {
+                        self.shard.stats.count(Count::ConnectionsReceived);
+                        self.serve(listener, connection, peer);
+                    }
+                    Command::Drain => {
+                        self.shard.drain();
+                        self.mailbox.doorbell().ring();
+                    }
+                    Command::Cut => {
+                        self.cut.set(true);
+                        self.shard.cut();
+                        self.mailbox.doorbell().ring();
+                    }
+                }
+            }
+            if self.shard.is_draining() && self.shard.stats.level(Level::ConnectionsActive) == 0 {
+                return Ok(());
+            }
+        }
+    }
+}

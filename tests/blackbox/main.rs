@@ -1,0 +1,24 @@
+//! Black-box tests: they start the real binary, put misbehaving peers around it and look at it from outside only.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "these are tests, and their helpers: they stop at the first surprise, and their threads may block"
+)]
+
+mod support;
+
+mod basics;
+mod bodies;
+mod bodies_refused;
+mod command_line;
+mod malformed;
+mod pipelining;
+mod requests_accepted;
+mod requests_forwarded;
+mod requests_refused;
+mod responses_forwarded;

@@ -1,0 +1,106 @@
+//! The only unsafe code of the tests: signals, limits, a system call filter, sockets in unusual states.
+#![allow(unsafe_code, reason = "std has no safe way to ask the kernel for these")]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// Sends `signal` to the process `pid`, which must be a child that has not been waited for.
+pub(crate) fn signal(pid: u32, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: kill takes two integers and touches no memory of ours.
+    checked(unsafe { libc::kill(pid, signal) }).unwrap();
+}
+
+/// Makes `command` start with at most `count` descriptors, soft and hard.
+pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    let apply = move || {
+        // SAFETY: the pointer is to a live rlimit; setrlimit is async-signal-safe.
+        checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
+    };
+    // SAFETY: the closure only makes one system call between fork and exec; it does not allocate or lock.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// Makes `command` start under a filter that answers `io_uring_setup` with `errno`, as a container or an old kernel would.
+pub(crate) fn forbid_io_uring(command: &mut Command, errno: libc::c_int) {
+    const NUMBER_OFFSET: u32 = 0; // of `nr` in struct seccomp_data
+    let code = |bits: u32| u16::try_from(bits).unwrap();
+    let statement = |bits: u32, k: u32| libc::sock_filter { code: code(bits), jt: 0, jf: 0, k };
+    let setup = u32::try_from(libc::SYS_io_uring_setup).unwrap();
+    let refuse = libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap();
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, NUMBER_OFFSET),
+        libc::sock_filter { code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), jt: 0, jf: 1, k: setup },
+        statement(libc::BPF_RET | libc::BPF_K, refuse),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let apply = move || {
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        // SAFETY: PR_SET_NO_NEW_PRIVS takes integers only.
+        checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+        // SAFETY: the program points at four live instructions, which the kernel copies before it returns.
+        checked(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) })
+            .map(drop)
+    };
+    // SAFETY: the closure only makes two system calls between fork and exec; it does not allocate or lock.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// The cores this process may run on.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    // SAFETY: a cpu_set_t is plain bits, for which all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live set of the size given; 0 names the calling thread.
+    checked(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) }).unwrap();
+    let limit = usize::try_from(libc::CPU_SETSIZE).unwrap();
+    // SAFETY: every index is below CPU_SETSIZE.
+    (0..limit).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect()
+}
+
+/// A loopback address that is bound but not listening: whoever connects is refused, and nobody else can take the port.
+pub(crate) fn bound_without_listening() -> (OwnedFd, SocketAddr) {
+    // SAFETY: socket takes integers and returns a descriptor or -1.
+    let raw =
+        checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }).unwrap();
+    // SAFETY: the descriptor was just made and has no other owner.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let mut name = libc::sockaddr_in {
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap(),
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    };
+    let mut length = libc::socklen_t::try_from(size_of_val(&name)).unwrap();
+    // SAFETY: the pointer is to a live sockaddr_in of the length given.
+    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length) }).unwrap();
+    // SAFETY: both pointers are to live values; the length says how much room the name has.
+    checked(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut name).cast(), &raw mut length) })
+        .unwrap();
+    (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be(name.sin_port))))
+}
+
+/// Turns a bound socket into a listening one.
+pub(crate) fn listen(socket: &OwnedFd) {
+    // SAFETY: listen takes a descriptor that `socket` keeps open, and an integer.
+    checked(unsafe { libc::listen(socket.as_raw_fd(), 64) }).unwrap();
+}
+
+/// Makes the coming close of `stream` a reset.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = libc::socklen_t::try_from(size_of_val(&linger)).unwrap();
+    let value = (&raw const linger).cast();
+    // SAFETY: the pointer is to a live linger value of the length given.
+    checked(unsafe {
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, length)
+    })
+    .unwrap();
+}

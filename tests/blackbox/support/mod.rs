@@ -1,0 +1,21 @@
+//! The harness: the real binary between scripted backends and a strict client.
+//!
+//! Nothing here sleeps to synchronise: every wait names the condition it waits for and ends in a panic at its deadline.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod deadline;
+pub(crate) mod kernel;
+pub(crate) mod message;
+pub(crate) mod ringway;
+pub(crate) mod seed;
+pub(crate) mod stats;
+pub(crate) mod wire;
+
+pub(crate) use backend::{Backend, Connection, refusing_address};
+pub(crate) use client::{Client, Response};
+pub(crate) use deadline::{PATIENCE, eventually};
+pub(crate) use message::Head;
+pub(crate) use ringway::Ringway;
+pub(crate) use seed::{Seed, digest};
+pub(crate) use wire::{Closing, Failure};
