@@ -1,2 +1,10 @@
 //! The binary: command line in, exit code out.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ringway::control::supervisor::main(std::env::args_os())
+}

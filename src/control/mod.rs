@@ -2,5 +2,9 @@
 //!
 //! Nothing here is called by a worker.
 
+pub mod admin;
 pub mod log;
+pub mod process;
 pub mod resolve;
+pub mod start;
+pub mod supervisor;

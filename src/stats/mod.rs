@@ -3,4 +3,5 @@
 pub mod cell;
 pub mod histogram;
 pub mod names;
+pub mod report;
 pub mod worker;

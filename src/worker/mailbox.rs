@@ -34,15 +34,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Queues a command and rings; a full queue gives it back. Never blocks.
-    pub fn send(&self, command: Command) -> Result<(), Command> {
-        match self.commands.try_send(command) {
-            Ok(()) => {
-                self.doorbell.ring();
-                Ok(())
-            }
-            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => Err(command),
-        }
+    /// Queues a command and rings; a full queue, or one whose worker has ended, gives it back. Never blocks.
+    pub fn send(&self, command: Command) -> Result<(), TrySendError<Command>> {
+        self.commands.try_send(command)?;
+        self.doorbell.ring();
+        Ok(())
     }
 }
 
@@ -85,7 +81,7 @@ mod tests {
         for _ in 0..MAILBOX_MAX {
             handle.send(Command::Drain).unwrap();
         }
-        assert!(matches!(handle.send(Command::Cut), Err(Command::Cut)));
+        assert!(matches!(handle.send(Command::Cut), Err(TrySendError::Full(Command::Cut))));
         assert!(matches!(mailbox.next(), Some(Command::Drain)));
         assert!(handle.send(Command::Cut).is_ok());
     }

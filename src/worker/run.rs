@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Sender, TrySendError};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use super::{
@@ -162,7 +162,7 @@ impl Worker {
         let chosen = spread::choose(self.me, loads);
         let command = Command::Serve { listener, connection, peer };
         let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining()) {
-            Some(handle) => handle.send(command).err(),
+            Some(handle) => handle.send(command).err().map(TrySendError::into_inner),
             None => Some(command),
         };
         match refused {

@@ -1,0 +1,142 @@
+//! Start-up: everything that can fail is tried, in this order, before anybody is served: ring, names, binds, workers.
+
+use std::{
+    hash::BuildHasher,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam::channel::{Receiver, bounded};
+use tracing::info;
+
+use super::{process::Failure, resolve};
+use crate::{
+    cli::RunOptions,
+    config::{from_flags, plan::Plan},
+    listener::bind::{self, Bound},
+    stats::worker::WorkerStats,
+    sys::{
+        doorbell::Doorbell,
+        ring::{self, RingFlags},
+    },
+    worker::{
+        mailbox::{Handle, Mailbox},
+        run::{Event, Start, spawn},
+    },
+};
+
+/// How long the workers may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Running workers, as control holds them.
+pub struct Running {
+    /// What they run.
+    pub plan: Arc<Plan>,
+    /// One handle a worker.
+    pub workers: Vec<Handle>,
+    /// Real addresses, in the order of the plan's listeners.
+    pub listeners: Vec<SocketAddr>,
+    /// What the workers report.
+    pub events: Receiver<(usize, Event)>,
+    /// Rings when they do.
+    pub bell: Doorbell,
+}
+
+/// Resolves the backends and builds the plan.
+pub fn plan(options: &RunOptions, runtime: &tokio::runtime::Runtime) -> Result<Plan, Failure> {
+    let resolved = runtime.block_on(resolve::resolve(&options.backends));
+    resolved.map(|addresses| from_flags::plan(options, addresses)).map_err(|error| Failure::Runtime(error.to_string()))
+}
+
+/// Binds, starts one worker per core and waits until all of them listen.
+pub fn workers(plan: Plan) -> Result<Running, Failure> {
+    let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
+    let plan = Arc::new(plan);
+    let bound = bind_all(&plan)?;
+    announce(&plan, &bound, flags);
+    let listeners = bound.iter().map(|listener| listener.address).collect();
+    let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
+    let bell = Doorbell::new().map_err(runtime)?;
+    let (sender, events) = bounded(plan.cores.len() * 4);
+    let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
+    for _ in &plan.cores {
+        let (mailbox, handle) = Mailbox::new(Arc::new(WorkerStats::new(&plan))).map_err(runtime)?;
+        mailboxes.push(mailbox);
+        handles.push(handle);
+    }
+    // Instances and workers must not all begin with the first backend.
+    let seed = std::hash::RandomState::new().hash_one(std::process::id()) as usize;
+    let sockets = per_worker(bound, plan.cores.len());
+    for (worker, ((mailbox, sockets), core)) in mailboxes.into_iter().zip(sockets).zip(&plan.cores).enumerate() {
+        let start = Start {
+            worker,
+            core: *core,
+            plan: Arc::clone(&plan),
+            flags,
+            sockets,
+            mailbox,
+            peers: handles.clone(),
+            offset: seed.wrapping_add(worker),
+            events: sender.clone(),
+            bell: bell.clone(),
+        };
+        spawn(start).map_err(runtime)?;
+    }
+    let running = Running { plan, workers: handles, listeners, events, bell };
+    running.await_all()?;
+    Ok(running)
+}
+
+impl Running {
+    fn await_all(&self) -> Result<(), Failure> {
+        for _ in &self.workers {
+            match self.events.recv_timeout(START_TIMEOUT) {
+                Ok((_, Event::Ready)) => {}
+                Ok((worker, Event::Failed(why))) => {
+                    return Err(Failure::Runtime(format!("worker {worker} could not start: {why}")));
+                }
+                Ok((worker, Event::Ended)) => {
+                    return Err(Failure::Runtime(format!("worker {worker} ended at once")));
+                }
+                Err(_) => return Err(Failure::Runtime("the workers did not start in time".to_owned())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind_all(plan: &Plan) -> Result<Vec<Bound>, Failure> {
+    let bind_one = |address: SocketAddr| {
+        bind::bind(address, plan.cores.len()).map_err(|error| {
+            Failure::Bind(format!("cannot listen on {address}: {error}; {}", bind::advice(&error)))
+        })
+    };
+    plan.listeners.iter().map(|listener| bind_one(listener.address)).collect()
+}
+
+/// Turns listeners with a socket per worker into workers with a socket per listener.
+fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<OwnedFd>> {
+    let mut sockets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
+    for listener in bound {
+        for (worker, socket) in sockets.iter_mut().zip(listener.sockets) {
+            worker.push(socket);
+        }
+    }
+    sockets
+}
+
+fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
+    for (listener, bound) in plan.listeners.iter().zip(bound) {
+        let cluster = plan.clusters.get(listener.cluster).map(|cluster| &*cluster.name).unwrap_or_default();
+        info!(mode = listener.mode.name(), cluster, workers = plan.cores.len(), "listening on {}", bound.address);
+    }
+    for cluster in &plan.clusters {
+        for backend in &cluster.backends {
+            let weight = backend.weight;
+            info!(cluster = &*cluster.name, weight, state = "up", "backend {}", backend.name);
+        }
+    }
+    info!(flags = flags.name(), "io_uring");
+}

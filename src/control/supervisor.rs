@@ -1,0 +1,267 @@
+//! The supervisor: from the command line to the exit code. It starts the workers, follows signals and waits for the
+//! end. Runs on the main thread.
+
+use std::{
+    ffi::OsString,
+    future,
+    io::{self, Write},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crossbeam::channel::TrySendError;
+use tokio::{
+    io::unix::AsyncFd,
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    admin::{self, Admin},
+    log::{self, LogFormat},
+    process::{Failure, log_panics, raise_descriptor_limit},
+    start::{self, Running},
+};
+use crate::{
+    cli::{self, Command, RunOptions},
+    demo,
+    stats::{names::Count, report::Report},
+    worker::{mailbox, run::Event},
+};
+
+/// Runs the program.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match dispatch(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(args: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    match cli::parse(args).map_err(|error| Failure::Usage(error.to_string()))? {
+        Command::Print(text) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+        Command::Run(options) => run(options, None),
+        Command::Demo(options) => {
+            let backends = demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
+            run(options.into_run(backends.addresses()), Some(backends))
+        }
+    }
+}
+
+fn run(options: RunOptions, demo: Option<demo::DemoBackends>) -> Result<(), Failure> {
+    log::init(options.log_format);
+    log_panics();
+    raise_descriptor_limit();
+    let failed = |error: io::Error| Failure::Runtime(format!("cannot start the control thread: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let plan = start::plan(&options, &runtime)?;
+    let admin = plan.admin.map(bind_admin).transpose()?;
+    // Signals are caught from here on, so that none that comes while the workers start is lost.
+    let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
+    let running = start::workers(plan)?;
+    let outcome = serve(&runtime, running, signals, admin, options.log_format, demo.is_some());
+    // A name lookup may still hang in a thread of its own.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn bind_admin(address: std::net::SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    let advice = crate::listener::bind::advice;
+    admin::bind(address)
+        .map_err(|error| Failure::Bind(format!("cannot listen on {address} (admin): {error}; {}", advice(&error))))
+}
+
+fn serve(
+    runtime: &Runtime,
+    running: Running,
+    signals: Signals,
+    admin: Option<std::net::TcpListener>,
+    format: LogFormat,
+    demo: bool,
+) -> Result<(), Failure> {
+    let draining = Arc::new(AtomicBool::new(false));
+    let status = Arc::new(Admin {
+        plan: Arc::clone(&running.plan),
+        workers: running.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect(),
+        draining: Arc::clone(&draining),
+        listeners: running.listeners.clone(),
+    });
+    let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+    if let Some(listener) = admin {
+        runtime.spawn(async move {
+            if let Err(error) = admin::serve(listener, status).await {
+                error!(error = &error as &(dyn std::error::Error + 'static), "the admin listener has failed");
+            }
+        });
+    }
+    if let Some(address) = admin_address {
+        info!("admin on http://{address}");
+    }
+    info!(workers = running.workers.len(), pid = std::process::id(), "ready");
+    if let Some(listen) = running.listeners.first().copied().filter(|_| demo) {
+        let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
+    }
+    runtime.block_on(Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false }.watch(signals))
+}
+
+/// The signals that mean something (`signal(7)`); SIGPIPE is ignored since the start of every Rust program.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// What the supervisor waits for.
+enum Wake {
+    Stop { limited: bool },
+    Dump,
+    Reload,
+    Upgrade,
+    Events,
+    Deadline,
+}
+
+struct Supervisor {
+    running: Running,
+    draining: Arc<AtomicBool>,
+    format: LogFormat,
+    /// Workers that have ended.
+    ended: usize,
+    /// When a graceful stop becomes a cut.
+    deadline: Option<Instant>,
+    stopping: bool,
+}
+
+impl Supervisor {
+    async fn watch(mut self, mut signals: Signals) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Runtime(format!("cannot wait for the workers: {error}"));
+        let bell = AsyncFd::register(self.running.bell.duplicate().map_err(failed)?).map_err(failed)?;
+        loop {
+            match self.wait(&mut signals, &bell).await {
+                Wake::Stop { limited } => self.stop(limited).await,
+                Wake::Dump => self.dump(),
+                Wake::Reload => info!("nothing to reload: this instance runs from its command line"),
+                Wake::Upgrade => warn!("binary upgrade is not available yet; start a new instance and stop this one"),
+                Wake::Deadline => {
+                    self.deadline = None;
+                    self.tell(|| mailbox::Command::Cut).await;
+                }
+                Wake::Events => self.read_events()?,
+            }
+            if self.ended == self.running.workers.len() {
+                self.farewell();
+                return Ok(());
+            }
+        }
+    }
+
+    async fn wait(&self, signals: &mut Signals, bell: &AsyncFd<std::os::fd::OwnedFd>) -> Wake {
+        let deadline = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = signals.terminate.recv() => Wake::Stop { limited: true },
+            _ = signals.interrupt.recv() => Wake::Stop { limited: true },
+            _ = signals.quit.recv() => Wake::Stop { limited: false },
+            _ = signals.hangup.recv() => Wake::Reload,
+            _ = signals.user1.recv() => Wake::Dump,
+            _ = signals.user2.recv() => Wake::Upgrade,
+            ready = bell.readable() => {
+                if let Ok(mut ready) = ready {
+                    self.running.bell.silence();
+                    ready.clear_ready();
+                }
+                Wake::Events
+            }
+            () = deadline => Wake::Deadline,
+        }
+    }
+
+    /// The first order to stop is graceful, the second one is not.
+    async fn stop(&mut self, limited: bool) {
+        if self.stopping {
+            warn!("second signal: cutting every connection");
+            self.deadline = None;
+            self.tell(|| mailbox::Command::Cut).await;
+            return;
+        }
+        self.stopping = true;
+        self.draining.store(true, Relaxed);
+        let limit = self.running.plan.timeouts.shutdown;
+        self.deadline = limited.then(|| Instant::now() + limit);
+        let limit = if limited { format!("{}s", limit.as_secs()) } else { "none".to_owned() };
+        info!(limit, "stopping: no new connections, finishing exchanges");
+        self.tell(|| mailbox::Command::Drain).await;
+    }
+
+    /// Sends a command to every worker; a full mailbox is tried again, since this one must arrive.
+    async fn tell(&self, command: impl Fn() -> mailbox::Command) {
+        for worker in &self.running.workers {
+            while matches!(worker.send(command()), Err(TrySendError::Full(_))) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    fn read_events(&mut self) -> Result<(), Failure> {
+        while let Ok((worker, event)) = self.running.events.try_recv() {
+            match event {
+                Event::Ready => {}
+                Event::Ended => self.ended += 1,
+                Event::Failed(why) => return Err(Failure::Runtime(format!("worker {worker} has failed: {why}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let stats: Vec<_> = self.running.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        Report::collect(&self.running.plan, &stats)
+    }
+
+    fn dump(&self) {
+        let text = match self.format {
+            LogFormat::Text => self.report().to_text(),
+            LogFormat::Json => format!("{}\n", self.report().to_json()),
+        };
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    fn farewell(&self) {
+        let sum = |what: Count| self.running.workers.iter().map(|worker| worker.stats.get(what)).sum::<u64>();
+        let (finished, cut) = (sum(Count::ConnectionsFinished), sum(Count::ConnectionsCut));
+        info!(finished, cut, "stopped");
+    }
+}
