@@ -94,7 +94,8 @@ mod tests {
             for _ in 0..(count - 1) * 10 {
                 counts[selector.pick(|index| index != dead).unwrap()] += 1;
             }
-            prop_assert!(counts.iter().enumerate().all(|(index, picks)| *picks == if index == dead { 0 } else { 10 }));
+            let expected: Vec<_> = (0..count).map(|index| if index == dead { 0 } else { 10 }).collect();
+            prop_assert_eq!(counts, expected);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, bounded};
+use tokio::sync::Notify;
 use tracing::info;
 
 use super::{process::Failure, resolve};
@@ -17,10 +18,7 @@ use crate::{
     config::{from_flags, plan::Plan},
     listener::bind::{self, Bound},
     stats::worker::WorkerStats,
-    sys::{
-        doorbell::Doorbell,
-        ring::{self, RingFlags},
-    },
+    sys::ring::{self, RingFlags},
     worker::{
         mailbox::{Handle, Mailbox},
         run::{Event, Start, spawn},
@@ -40,8 +38,8 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// What the workers report.
     pub events: Receiver<(usize, Event)>,
-    /// Rings when they do.
-    pub bell: Doorbell,
+    /// Told when they do.
+    pub news: Arc<Notify>,
 }
 
 /// Resolves the backends and builds the plan.
@@ -58,7 +56,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
     announce(&plan, &bound, flags);
     let listeners = bound.iter().map(|listener| listener.address).collect();
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
-    let bell = Doorbell::new().map_err(runtime)?;
+    let news = Arc::new(Notify::new());
     let (sender, events) = bounded(plan.cores.len() * 4);
     let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
     for _ in &plan.cores {
@@ -80,11 +78,11 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
             peers: handles.clone(),
             offset: seed.wrapping_add(worker),
             events: sender.clone(),
-            bell: bell.clone(),
+            news: Arc::clone(&news),
         };
         spawn(start).map_err(runtime)?;
     }
-    let running = Running { plan, workers: handles, listeners, events, bell };
+    let running = Running { plan, workers: handles, listeners, events, news };
     running.await_all()?;
     Ok(running)
 }

@@ -15,7 +15,6 @@ use std::{
 
 use crossbeam::channel::TrySendError;
 use tokio::{
-    io::unix::AsyncFd,
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
@@ -163,10 +162,8 @@ struct Supervisor {
 
 impl Supervisor {
     async fn watch(mut self, mut signals: Signals) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Runtime(format!("cannot wait for the workers: {error}"));
-        let bell = AsyncFd::register(self.running.bell.duplicate().map_err(failed)?).map_err(failed)?;
         loop {
-            match self.wait(&mut signals, &bell).await {
+            match self.wait(&mut signals).await {
                 Wake::Stop { limited } => self.stop(limited).await,
                 Wake::Dump => self.dump(),
                 Wake::Reload => info!("nothing to reload: this instance runs from its command line"),
@@ -184,7 +181,7 @@ impl Supervisor {
         }
     }
 
-    async fn wait(&self, signals: &mut Signals, bell: &AsyncFd<std::os::fd::OwnedFd>) -> Wake {
+    async fn wait(&self, signals: &mut Signals) -> Wake {
         let deadline = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -198,13 +195,7 @@ impl Supervisor {
             _ = signals.hangup.recv() => Wake::Reload,
             _ = signals.user1.recv() => Wake::Dump,
             _ = signals.user2.recv() => Wake::Upgrade,
-            ready = bell.readable() => {
-                if let Ok(mut ready) = ready {
-                    self.running.bell.silence();
-                    ready.clear_ready();
-                }
-                Wake::Events
-            }
+            () = self.running.news.notified() => Wake::Events,
             () = deadline => Wake::Deadline,
         }
     }

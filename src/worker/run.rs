@@ -4,6 +4,7 @@ use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, t
 
 use crossbeam::channel::{Sender, TrySendError};
 use monoio::{IoUringDriver, RuntimeBuilder};
+use tokio::sync::Notify;
 
 use super::{
     contain::contain,
@@ -17,7 +18,7 @@ use crate::{
     listener::{accept, spread},
     shard::Shard,
     stats::names::{Count, Level},
-    sys::{doorbell::Doorbell, ring::RingFlags, socket},
+    sys::{ring::RingFlags, socket},
 };
 
 /// How often idle upstream connections are looked through.
@@ -55,13 +56,13 @@ pub struct Start {
     /// Where events go.
     pub events: Sender<(usize, Event)>,
     /// Wakes control for them.
-    pub bell: Doorbell,
+    pub news: Arc<Notify>,
 }
 
 /// Starts the thread.
 pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{}", start.worker)).spawn(move || {
-        let (worker, events, bell) = (start.worker, start.events.clone(), start.bell.clone());
+        let (worker, events, news) = (start.worker, start.events.clone(), Arc::clone(&start.news));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(start)));
         let event = match outcome {
             Ok(Ok(())) => Event::Ended,
@@ -70,7 +71,7 @@ pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
         };
         // Control reads until every worker has ended, so there is always room for a last word.
         let _ = events.try_send((worker, event));
-        bell.ring();
+        news.notify_one();
     })
 }
 
@@ -110,7 +111,7 @@ impl Worker {
             worker.listen(listener, socket)?;
         }
         let _ = start.events.try_send((start.worker, Event::Ready));
-        start.bell.ring();
+        start.news.notify_one();
         worker.read_mail().await
     }
 

@@ -174,7 +174,8 @@ fn an_early_answer_arrives_while_the_upload_runs() {
         client.send(head.as_bytes()).unwrap();
         let response = client.response();
         assert_eq!((response.status, response.text().as_str()), (403, "no"), "{framing}");
-        // The body was not read to its end, so nothing else can come on this connection.
+        // The body will not be whole, so nothing else can come on this connection.
+        client.finish();
         client.wait_closed();
     }
 }

@@ -25,3 +25,5 @@ mod requests_refused;
 mod responses_forwarded;
 mod responses_refused;
 mod streaming;
+mod upgrade;
+mod upstreams;

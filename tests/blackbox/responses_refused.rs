@@ -83,7 +83,6 @@ fn malformed_heads_become_502() {
                 other => wrong.push(format!("{method}, {name}: {other:?}")),
             }
         }
-        assert_eq!(ringway.client().get("/").status, 502, "{name}: others are served as before");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
