@@ -92,11 +92,11 @@ pub enum UsageError {
     Backends(AddressError),
     #[error(transparent)]
     Cores(#[from] CoresError),
-    #[error("`{flag}`: configuration files are not available yet, use flags (see `ringway --help`)")]
+    #[error("`{flag}`: configuration files are not yet available, use flags (see `ringway --help`)")]
     ConfigurationFile { flag: &'static str },
-    #[error("`--mode {mode}` is not available yet, this version has `--mode http`")]
+    #[error("`--mode {mode}` is not yet available, this version has `--mode http`")]
     Mode { mode: &'static str },
-    #[error("`--balance {name}` is not available yet, this version has `--balance round-robin`")]
+    #[error("`--balance {name}` is not yet available, this version has `--balance round-robin`")]
     Balance { name: &'static str },
     #[error(
         "`--backends`: `{address}` does not fit `--mode {mode}`, write `{mode}://{authority}` or `{authority}`"
@@ -455,10 +455,10 @@ mod tests {
     fn wrong_tokens_are_named_with_what_would_be_right() {
         for (args, tokens) in [
             (&["--mode", "tcp", "--backends", "tcp://a:1"][..], &["`--mode tcp`", "`--mode http`"][..]),
-            (&["--mode=udp"], &["`--mode udp` is not available yet"]),
+            (&["--mode=udp"], &["`--mode udp` is not yet available"]),
             (&["--mode=smtp"], &["'smtp'", "http"]),
-            (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not available yet", "round-robin"]),
-            (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not available yet"]),
+            (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not yet available", "round-robin"]),
+            (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not yet available"]),
             (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "'round-robin'"]),
             (&[HTTP, "--cores=0,4"], &["core 4", "allowed: 0-3"]),
             (&[HTTP, "--cores", "-1"], &["`-1` is neither"]),
@@ -499,7 +499,7 @@ mod tests {
             &["demo", "-c", "ringway.toml"],
         ] {
             let message = refusal(args);
-            assert!(message.contains("configuration files are not available yet"), "{args:?}: {message}");
+            assert!(message.contains("configuration files are not yet available"), "{args:?}: {message}");
         }
     }
 

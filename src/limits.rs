@@ -11,6 +11,9 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 16 * 1024;
 /// Most header fields in a head; beyond it 431 to a client, 502 for a backend.
 pub const HEADERS_MAX: usize = 100;
 
+/// Header fields that are parsed in one go; a head with more is parsed once more with the full table.
+pub const HEADERS_USUAL: usize = 24;
+
 /// Most options in all `Connection` fields of one head.
 pub const CONNECTION_OPTIONS_MAX: usize = 16;
 
@@ -63,6 +66,7 @@ pub const ATTEMPTS_MAX: usize = 3;
 /// Bytes thrown away after our last word to a client, so that the close does not destroy it.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
+const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(TRAILER_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);

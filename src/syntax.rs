@@ -141,13 +141,14 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     std::str::from_utf8(literal).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
-/// `reg-name` with correct percent-encoding; IPv4 addresses are reg-names in form.
+/// `reg-name` with correct percent-encoding; IPv4 addresses are reg-names in form. The grammar's comma is left out: it
+/// tells of two Host fields that somebody has joined.
 fn is_reg_name(mut host: &[u8]) -> bool {
     loop {
         host = match host {
             [] => return true,
             [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
+            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => rest,
             _ => return false,
         };
     }

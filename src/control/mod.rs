@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod log;
+pub mod metrics;
 pub mod process;
 pub mod resolve;
 pub mod start;

@@ -9,7 +9,7 @@ use std::{
     io,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -21,12 +21,13 @@ use super::{
 };
 use crate::{
     cluster::{Tried, backend::Backend},
-    fault::{Fault, Kind, Phase},
+    fault::{Fault, Kind, Phase, Side},
     io::{
         alarm::{self, Ring},
         buffer::Buffer,
     },
     relay::{
+        body::Body,
         flow::{Broken, Flow},
         tunnel,
     },
@@ -38,6 +39,10 @@ use crate::{
     },
 };
 
+/// How long a backend may go on working for a client that has ended its direction: it may have left, or only
+/// have nothing more to say.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
 /// Serves the request whose head `found` marks in the session's inbox.
 pub async fn run(session: &mut Session, found: Found) -> Next {
     let shard = Rc::clone(&session.shard);
@@ -48,7 +53,7 @@ pub async fn run(session: &mut Session, found: Found) -> Next {
         Err(why) => return session.refuse(why, false).await,
     };
     shard.stats.count(Count::Requests);
-    let mut exchange = Exchange { request, upload, upload_broken: false, sent_at: begun, response_begun: false };
+    let mut exchange = Exchange { request, upload, upload_broken: false, half_closed: false, sent_at: begun, response_begun: false };
     let next = if exchange.request.last_hop { exchange.answer_ourselves(session).await } else { exchange.serve(session).await };
     shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
     next
@@ -108,6 +113,8 @@ struct Exchange {
     upload: Flow,
     /// The backend takes no more of the request; its answer may still come.
     upload_broken: bool,
+    /// The client has ended its direction.
+    half_closed: bool,
     /// When the request had been sent.
     sent_at: Instant,
     /// Bytes of the response have arrived.
@@ -291,13 +298,18 @@ impl Exchange {
     fn arm(&self, session: &Session) {
         let timeouts = &session.shard.plan.timeouts;
         let sending = !self.upload.is_finished() && !self.upload_broken;
-        session.alarm.set(if sending { timeouts.body_idle } else { timeouts.response });
+        session.alarm.set(match (self.half_closed, sending) {
+            (true, _) => HALF_CLOSED,
+            (_, true) => timeouts.body_idle,
+            (_, false) => timeouts.response,
+        });
     }
 
     /// Whom a deadline in this phase blames.
     fn rung(&self, ring: Ring) -> Fault {
         match ring {
             Ring::Cut => Fault::local(Phase::Request, Kind::Cut),
+            Ring::Deadline if self.half_closed => Fault::client(Phase::Request, Kind::Died),
             Ring::Deadline if self.upload.is_received() || self.upload_broken => {
                 Fault::upstream(Phase::Request, Kind::Silent)
             }
@@ -385,7 +397,7 @@ impl Exchange {
 
     /// Watches the client while the backend thinks: its end ends the work; requests sent ahead are put aside.
     fn poll_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<Fault> {
-        while self.upload.is_received() && session.inbox.is_none() {
+        while self.upload.is_received() && session.inbox.is_none() && !self.half_closed {
             if session.client.poll_readable(cx).is_pending() {
                 break;
             }
@@ -396,8 +408,12 @@ impl Exchange {
                     session.shard.stats.add(Count::ClientReceivedBytes, count as u64);
                     session.inbox = Some(buffer);
                 }
+                Ok(_) => {
+                    self.half_closed = true;
+                    self.arm(session);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(_) | Err(_) => return Poll::Ready(Fault::client(Phase::Request, Kind::Died)),
+                Err(_) => return Poll::Ready(Fault::client(Phase::Request, Kind::Died)),
             }
         }
         Poll::Pending
@@ -451,7 +467,9 @@ impl Exchange {
                 self.blame(session, lease.backend(), fault);
                 lease.abort();
                 match fault.side {
-                    crate::fault::Side::Upstream if !begun => self.answer(session, 502).await,
+                    Side::Upstream if !begun => self.answer(session, 502).await,
+                    // What came so far reaches the client: its framing tells that something is missing.
+                    Side::Upstream if response.body.is_delimited() => Next::Close,
                     _ => Next::Abort,
                 }
             }
@@ -515,10 +533,10 @@ impl Exchange {
         shard.stats.count(Count::Upgrades);
         let _held = shard.stats.hold(Level::TunnelsActive);
         let up = session.inbox.take().map_or_else(
-            || Ok(Flow::empty(crate::relay::body::Body::UntilEnd)),
-            |ahead| Flow::new(ahead, 0, crate::relay::body::Body::UntilEnd),
+            || Ok(Flow::empty(Body::UntilEnd)),
+            |ahead| Flow::new(ahead, 0, Body::UntilEnd),
         );
-        let down = Flow::new(buffer, 0, crate::relay::body::Body::UntilEnd);
+        let down = Flow::new(buffer, 0, Body::UntilEnd);
         let (Ok(up), Ok(down), Some(upstream)) = (up, down, lease.stream()) else { return Next::Abort };
         let idle = shard.plan.timeouts.tunnel_idle;
         let ended = tunnel::run(&mut session.client, upstream, up, down, &session.alarm, idle, shard.supplies()).await;

@@ -5,7 +5,7 @@
 use httparse::Header;
 
 use crate::{
-    limits::{CONNECTION_OPTIONS_MAX, HEADERS_MAX},
+    limits::{CONNECTION_OPTIONS_MAX, HEADERS_MAX, HEADERS_USUAL},
     syntax,
 };
 
@@ -81,9 +81,20 @@ pub fn with_fields<'a, R>(
     bytes: &'a [u8],
     f: impl FnOnce(&[Header<'a>]) -> Result<R, BadFields>,
 ) -> Result<R, BadFields> {
-    let mut storage = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    match httparse::parse_headers(bytes, &mut storage) {
-        Ok(httparse::Status::Complete((_, fields))) => f(fields),
+    // Nearly every head fits a small table, which is much cheaper to clear than the full one.
+    let mut few = [httparse::EMPTY_HEADER; HEADERS_USUAL];
+    match parse_into(bytes, &mut few) {
+        Err(BadFields::TooMany) => {
+            let mut many = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            f(parse_into(bytes, &mut many)?)
+        }
+        parsed => f(parsed?),
+    }
+}
+
+fn parse_into<'a, 't>(bytes: &'a [u8], table: &'t mut [Header<'a>]) -> Result<&'t [Header<'a>], BadFields> {
+    match httparse::parse_headers(bytes, table) {
+        Ok(httparse::Status::Complete((_, fields))) => Ok(fields),
         Err(httparse::Error::TooManyHeaders) => Err(BadFields::TooMany),
         Ok(httparse::Status::Partial) | Err(_) => Err(BadFields::Invalid),
     }

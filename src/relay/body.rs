@@ -70,6 +70,15 @@ impl Body {
         Ok(at)
     }
 
+    /// True when the receiver can tell a cut body from a whole one without looking at how its stream ends.
+    pub fn is_delimited(&self) -> bool {
+        match self {
+            Body::Length(_) => true,
+            Body::Chunked(chunked) => chunked.is_delimited(),
+            Body::Done | Body::UntilEnd => false,
+        }
+    }
+
     /// How many of the next raw bytes may pass untouched and unseen.
     pub fn opaque(&self) -> u64 {
         match self {

@@ -50,6 +50,11 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// True when the receiver sees the chunks.
+    pub fn is_delimited(&self) -> bool {
+        self.emit == Emit::Chunks
+    }
+
     /// Bytes left of the current chunk's data.
     pub fn opaque(&self) -> u64 {
         if self.state == State::Data { self.left } else { 0 }

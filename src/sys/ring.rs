@@ -74,8 +74,8 @@ impl Unavailable {
                     "the sysctl kernel.io_uring_disabled is {value}; set it to 0 with \
                      `sysctl -w kernel.io_uring_disabled=0`"
                 ),
-                None => "a seccomp profile (container runtime or systemd SystemCallFilter) forbids it; allow \
-                         io_uring_setup, io_uring_enter and io_uring_register"
+                None => "the sysctl kernel.io_uring_disabled is 0, so a seccomp profile (container runtime or systemd \
+                         SystemCallFilter) forbids it; allow io_uring_setup, io_uring_enter and io_uring_register"
                     .to_owned(),
             },
             Some(rustix::io::Errno::NOMEM) => {

@@ -158,10 +158,6 @@ fn a_response_body_that_ends_early_is_never_shown_as_complete() {
                             whole_head || part.starts_with(&got),
                             "{name}, {end:?} after {count}: other bytes"
                         );
-                        // A clean end passes on what did arrive; a reset may overtake it.
-                        if matches!(end, End::Fin) && !whole_head {
-                            assert_eq!(got.len(), count, "{name}, {end:?}");
-                        }
                     }
                     Ok(response) if response.status == 502 => {}
                     other => panic!("{name}, {end:?} after {count}: {other:?}"),

@@ -12,18 +12,24 @@
 
 mod support;
 
+mod aborts;
 mod basics;
 mod bodies;
 mod bodies_refused;
 mod command_line;
 mod interim;
+mod kernel_limits;
 mod malformed;
+mod panics;
 mod pipelining;
 mod requests_accepted;
 mod requests_forwarded;
 mod requests_refused;
+mod requirements;
 mod responses_forwarded;
 mod responses_refused;
+mod signals;
+mod spreading;
 mod streaming;
 mod upgrade;
 mod upstreams;

@@ -103,7 +103,7 @@ pub(crate) fn field_lines() -> Vec<Refused> {
         refused("line ends: LF after the request line", format!("GET / HTTP/1.1\n{host}\r\n\r\n"), BAD),
         refused("line ends: LF after a field", format!("GET / HTTP/1.1\r\n{host}\nX: y\r\n\r\n"), BAD),
         refused("line ends: LF as the empty line", format!("GET / HTTP/1.1\r\n{host}\r\n\n"), BAD),
-        refused("line ends: CR only", format!("GET / HTTP/1.1\r{host}\r\r"), BAD),
+        refused("line ends: CR only", format!("GET / HTTP/1.1\r{host}\r\r\r\n\r\n"), BAD),
         refused("line ends: CR after the request line", format!("GET / HTTP/1.1\r{host}\r\n\r\n"), BAD),
         refused("line ends: CR CR LF", format!("GET / HTTP/1.1\r\r\n{host}\r\n\r\n"), BAD),
         refused(

@@ -68,18 +68,6 @@ fn the_bytes_behind_a_body_are_the_next_request() {
 }
 
 #[test]
-fn a_client_that_ends_its_direction_still_gets_its_answers() {
-    let backend = telling();
-    let ringway = Ringway::in_front_of(&[&backend]);
-    let mut client = ringway.client();
-    client.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    client.finish();
-    assert_eq!(client.response().text(), "GET /1 HTTP/1.1 ");
-    assert_eq!(client.response().text(), "GET /2 HTTP/1.1 ");
-    assert_eq!(client.closing(), Closing::Fin);
-}
-
-#[test]
 fn connection_close_is_answered_and_done() {
     let backend = telling();
     let ringway = Ringway::in_front_of(&[&backend]);

@@ -142,11 +142,11 @@ fn a_refusal_counts_under_its_own_name() {
     ];
     let mut raised: Vec<BTreeSet<String>> = Vec::new();
     for (_, bytes) in kinds {
-        let before = ringway.stats().counters();
+        let before = ringway.stats().numbers();
         let mut client = ringway.client();
         client.send(bytes.as_bytes()).unwrap();
         client.last_response().unwrap();
-        let after = ringway.stats().counters();
+        let after = ringway.stats().numbers();
         raised
             .push(after.into_iter().filter(|entry| !before.contains(entry)).map(|(name, _)| name).collect());
     }
@@ -156,4 +156,16 @@ fn a_refusal_counts_under_its_own_name() {
         let own = raised[at].iter().filter(|name| !elsewhere.contains(name)).count();
         assert!(own > 0, "no counter of its own for {kind}: {:?}", raised[at]);
     }
+}
+
+#[test]
+fn a_405_of_our_own_names_what_is_allowed() {
+    let backend = Backend::well_behaved("a");
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    client.send(b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n").unwrap();
+    let response = client.last_response().unwrap();
+    assert!([405, 501].contains(&response.status), "{response:?}");
+    assert!(response.status == 501 || response.head.lists("allow", "GET"), "{response:?}");
+    assert_eq!(backend.heads(), 0);
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{Backend, Connection, Ringway, eventually, refusing_address};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+/// Without a body, so that it is right for HEAD as well.
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// Answers one request on each connection and closes it, without having said that it would.
 fn closing_unannounced() -> Backend {

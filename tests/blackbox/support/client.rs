@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::message::Head;
 use super::seed::Seed;
-use super::wire::{Body, Closing, Failure, Wire};
+use super::wire::{Body, Failure, Wire};
 
 /// One response as it was on the wire.
 #[derive(Clone, Debug)]
@@ -142,12 +142,4 @@ fn status(head: &Head) -> Result<u16, String> {
 /// What a client can tell about a response that was not whole.
 pub(crate) fn is_cut(failure: &Failure) -> bool {
     matches!(failure, Failure::Nothing(_) | Failure::Short { .. })
-}
-
-/// The way a connection ended, from a failure that is an end.
-pub(crate) fn closing_of(failure: &Failure) -> Option<Closing> {
-    match failure {
-        Failure::Nothing(closing) | Failure::Short { closing, .. } => Some(*closing),
-        Failure::Malformed(_) | Failure::TimedOut { .. } => None,
-    }
 }

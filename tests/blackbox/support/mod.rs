@@ -18,4 +18,4 @@ pub(crate) use deadline::{PATIENCE, eventually};
 pub(crate) use message::Head;
 pub(crate) use ringway::Ringway;
 pub(crate) use seed::{Seed, digest};
-pub(crate) use wire::{Closing, Failure};
+pub(crate) use wire::Failure;

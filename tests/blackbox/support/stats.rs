@@ -41,9 +41,14 @@ impl Stats {
         backends(self.total()).iter().map(|backend| number(backend, "gauges", name)).sum()
     }
 
-    /// The names of all counters over all workers with their values.
-    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
-        entries(self.total(), "counters")
+    /// All numbers over all workers, whatever group they are in, as `group.name`.
+    pub(crate) fn numbers(&self) -> Vec<(String, u64)> {
+        let groups = self.total().as_object().unwrap().iter().filter(|(_, group)| group.is_object());
+        let named = |group: &String| {
+            let entries = entries(self.total(), group);
+            entries.into_iter().map(|(name, value)| (format!("{group}.{name}"), value)).collect::<Vec<_>>()
+        };
+        groups.flat_map(|(group, _)| named(group)).collect()
     }
 
     /// Nothing is going on and nothing was forgotten.

@@ -1,7 +1,7 @@
 //! One end of a connection: buffered reading by the framing rules, and how the other side ended it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -16,6 +16,7 @@ pub(crate) enum Closing {
 
 /// Why a message could not be read to its end.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "every part is shown when a test fails")]
 pub(crate) enum Failure {
     /// The connection ended before the first byte of a message.
     Nothing(Closing),
@@ -52,10 +53,6 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, buffer: Vec::new() }
-    }
-
-    pub(crate) fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
