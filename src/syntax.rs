@@ -14,7 +14,20 @@ const fn token_table() -> [bool; 256] {
     while byte < 128 {
         let special = matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         );
         #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
         if special || byte.is_ascii_alphanumeric() {
@@ -46,10 +59,33 @@ pub fn field_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// trailer (RFC 9110 section 6.5.1).
 pub fn forbidden_in_trailer(name: &[u8]) -> bool {
     const NAMES: [&str; 27] = [
-        "age", "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
-        "content-type", "cookie", "date", "expect", "expires", "forwarded", "host", "http2-settings", "keep-alive",
-        "location", "max-forwards", "proxy-authenticate", "proxy-authorization", "proxy-connection", "set-cookie",
-        "te", "trailer", "transfer-encoding", "upgrade", "via",
+        "age",
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "expires",
+        "forwarded",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "location",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
     ];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
         || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
@@ -129,7 +165,7 @@ pub fn is_host(bytes: &[u8]) -> bool {
         None => port.is_empty(),
     };
     // A port needs a host in front of it.
-    let host_ok = host.is_none_or(|host| is_reg_name(host) && !(host.is_empty() && !port.is_empty()));
+    let host_ok = host.is_none_or(|host| (port.is_empty() || !host.is_empty()) && is_reg_name(host));
     host_ok && port_ok
 }
 
@@ -187,7 +223,8 @@ pub fn target(bytes: &[u8]) -> Result<Target<'_>, BadTarget> {
 }
 
 fn absolute(bytes: &[u8]) -> Result<Target<'_>, BadTarget> {
-    let scheme = bytes.get(..7).filter(|start| start.eq_ignore_ascii_case(b"http://")).ok_or(BadTarget::Form)?;
+    let scheme =
+        bytes.get(..7).filter(|start| start.eq_ignore_ascii_case(b"http://")).ok_or(BadTarget::Form)?;
     let rest = bytes.get(scheme.len()..).unwrap_or_default();
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -235,10 +272,24 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["", "a", "example.com", "example.com:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b-c.d", "%41b", "a:"] {
+        for good in [
+            "",
+            "a",
+            "example.com",
+            "example.com:80",
+            "127.0.0.1",
+            "[::1]",
+            "[::1]:8080",
+            "a_b-c.d",
+            "%41b",
+            "a:",
+        ] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in [":80", "a b", "a,b c", "a@b", "a/b", "a:b", "a:80:80", "a:99999", "[::1", "::1", "[x]", "[::1]x", "%4", "a\"", "ä", "a?", "a#"] {
+        for bad in [
+            ":80", "a b", "a,b c", "a@b", "a/b", "a:b", "a:80:80", "a:99999", "[::1", "::1", "[x]", "[::1]x",
+            "%4", "a\"", "ä", "a?", "a#",
+        ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
@@ -250,7 +301,19 @@ mod tests {
         assert_eq!(target(b"HTTP://h:1/p"), Ok(Target::Absolute(b"h:1", b"/p")));
         assert_eq!(target(b"http://h?q"), Ok(Target::Absolute(b"h", b"?q")));
         assert_eq!(target(b"http://u:p@h/"), Err(BadTarget::Userinfo));
-        for bad in [&b""[..], b"a", b"**", b"http://", b"http:///p", b"ftp://h/", b"/a#b", b"/a b", b"/\xc3\xa4", b"/\x00", b"h:443"] {
+        for bad in [
+            &b""[..],
+            b"a",
+            b"**",
+            b"http://",
+            b"http:///p",
+            b"ftp://h/",
+            b"/a#b",
+            b"/a b",
+            b"/\xc3\xa4",
+            b"/\x00",
+            b"h:443",
+        ] {
             assert_eq!(target(bad), Err(BadTarget::Form), "{:?}", String::from_utf8_lossy(bad));
         }
     }
@@ -260,7 +323,19 @@ mod tests {
         assert_eq!(content_length(b"0"), Some(0));
         assert_eq!(content_length(b"007"), Some(7));
         assert_eq!(content_length(b"5, 5"), Some(5));
-        for bad in ["", "+5", "-5", "0x5", "5 5", "5,6", "5,", ",5", "9223372036854775808", "5.0", "18446744073709551617"] {
+        for bad in [
+            "",
+            "+5",
+            "-5",
+            "0x5",
+            "5 5",
+            "5,6",
+            "5,",
+            ",5",
+            "9223372036854775808",
+            "5.0",
+            "18446744073709551617",
+        ] {
             assert_eq!(content_length(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -269,7 +344,9 @@ mod tests {
     fn chunk_lines() {
         assert_eq!(chunk_size(b"0"), Some(0));
         assert_eq!(chunk_size(b"1aF ; a ; b=c ;d=\"e\\\"f\""), Some(0x1af));
-        for bad in ["", ";a", "1 ", "1;", "1;=", "1;a=", "1;a=\"b", "1 a", "1;a b", "1\t", "g", "8000000000000000"] {
+        for bad in
+            ["", ";a", "1 ", "1;", "1;=", "1;a=", "1;a=\"b", "1 a", "1;a b", "1\t", "g", "8000000000000000"]
+        {
             assert_eq!(chunk_size(bad.as_bytes()), None, "{bad:?}");
         }
     }

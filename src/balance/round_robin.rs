@@ -19,7 +19,8 @@ struct Credit {
 impl RoundRobin {
     /// All credits as after `offset` picks, so that several workers do not begin with the same backend.
     pub fn new(weights: impl Iterator<Item = u16>, offset: usize) -> Self {
-        let backends: Vec<_> = weights.map(|weight| Credit { weight: i64::from(weight), credit: 0 }).collect();
+        let backends: Vec<_> =
+            weights.map(|weight| Credit { weight: i64::from(weight), credit: 0 }).collect();
         let mut selector = RoundRobin { backends };
         for _ in 0..offset % selector.backends.len().max(1) {
             selector.pick(|_| true);
@@ -63,7 +64,8 @@ mod tests {
 
     #[test]
     fn offsets_begin_at_different_backends() {
-        let first: Vec<_> = (0..3).map(|offset| RoundRobin::new([1; 3].into_iter(), offset).pick(|_| true)).collect();
+        let first: Vec<_> =
+            (0..3).map(|offset| RoundRobin::new([1; 3].into_iter(), offset).pick(|_| true)).collect();
         assert_eq!(first, [Some(0), Some(1), Some(2)]);
     }
 

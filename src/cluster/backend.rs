@@ -1,10 +1,6 @@
 //! One backend as one worker sees it: its addresses, its idle connections, its fitness, its numbers.
 
-use std::{
-    cell::Cell,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{cell::Cell, net::SocketAddr, sync::Arc};
 
 use super::setback::Setback;
 use crate::{

@@ -98,8 +98,9 @@ mod tests {
     fn a_backend_is_tried_once_and_three_are_enough() {
         let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"]);
         let mut tried = Tried::default();
-        let names: std::collections::HashSet<_> =
-            std::iter::from_fn(|| cluster.pick(&mut tried, 0)).map(|backend| backend.name().to_owned()).collect();
+        let names: std::collections::HashSet<_> = std::iter::from_fn(|| cluster.pick(&mut tried, 0))
+            .map(|backend| backend.name().to_owned())
+            .collect();
         assert_eq!(names.len(), ATTEMPTS_MAX);
     }
 

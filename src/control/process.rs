@@ -37,7 +37,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Runtime(text) | Failure::Usage(text) | Failure::Bind(text) | Failure::Kernel(text)) = self;
+        let (Failure::Runtime(text) | Failure::Usage(text) | Failure::Bind(text) | Failure::Kernel(text)) =
+            self;
         f.write_str(text)
     }
 }
@@ -59,7 +60,11 @@ pub fn log_panics() {
         if LOGGED.fetch_add(1, Relaxed) < PANICS_LOGGED_MAX {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-            tracing::error!(place, thread, "internal error (panic), please report it; its connection is closed");
+            tracing::error!(
+                place,
+                thread,
+                "internal error (panic), please report it; its connection is closed"
+            );
         }
     }));
 }

@@ -1,12 +1,6 @@
 //! Start-up: everything that can fail is tried, in this order, before anybody is served: ring, names, binds, workers.
 
-use std::{
-    hash::BuildHasher,
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{hash::BuildHasher, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crossbeam::channel::{Receiver, bounded};
 use tokio::sync::Notify;
@@ -45,7 +39,9 @@ pub struct Running {
 /// Resolves the backends and builds the plan.
 pub fn plan(options: &RunOptions, runtime: &tokio::runtime::Runtime) -> Result<Plan, Failure> {
     let resolved = runtime.block_on(resolve::resolve(&options.backends));
-    resolved.map(|addresses| from_flags::plan(options, addresses)).map_err(|error| Failure::Runtime(error.to_string()))
+    resolved
+        .map(|addresses| from_flags::plan(options, addresses))
+        .map_err(|error| Failure::Runtime(error.to_string()))
 }
 
 /// Binds, starts one worker per core and waits until all of them listen.
@@ -67,7 +63,9 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
     // Instances and workers must not all begin with the first backend.
     let seed = std::hash::RandomState::new().hash_one(std::process::id()) as usize;
     let sockets = per_worker(bound, plan.cores.len());
-    for (worker, ((mailbox, sockets), core)) in mailboxes.into_iter().zip(sockets).zip(&plan.cores).enumerate() {
+    for (worker, ((mailbox, sockets), core)) in
+        mailboxes.into_iter().zip(sockets).zip(&plan.cores).enumerate()
+    {
         let start = Start {
             worker,
             core: *core,
@@ -128,7 +126,13 @@ fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<OwnedFd>> {
 fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
     for (listener, bound) in plan.listeners.iter().zip(bound) {
         let cluster = plan.clusters.get(listener.cluster).map(|cluster| &*cluster.name).unwrap_or_default();
-        info!(mode = listener.mode.name(), cluster, workers = plan.cores.len(), "listening on {}", bound.address);
+        info!(
+            mode = listener.mode.name(),
+            cluster,
+            workers = plan.cores.len(),
+            "listening on {}",
+            bound.address
+        );
     }
     for cluster in &plan.clusters {
         for backend in &cluster.backends {

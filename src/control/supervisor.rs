@@ -54,7 +54,8 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         }
         Command::Run(options) => run(options, None),
         Command::Demo(options) => {
-            let backends = demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
+            let backends =
+                demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
             run(options.into_run(backends.addresses()), Some(backends))
         }
     }
@@ -79,8 +80,9 @@ fn run(options: RunOptions, demo: Option<demo::DemoBackends>) -> Result<(), Fail
 
 fn bind_admin(address: std::net::SocketAddr) -> Result<std::net::TcpListener, Failure> {
     let advice = crate::listener::bind::advice;
-    admin::bind(address)
-        .map_err(|error| Failure::Bind(format!("cannot listen on {address} (admin): {error}; {}", advice(&error))))
+    admin::bind(address).map_err(|error| {
+        Failure::Bind(format!("cannot listen on {address} (admin): {error}; {}", advice(&error)))
+    })
 }
 
 fn serve(
@@ -113,7 +115,9 @@ fn serve(
     if let Some(listen) = running.listeners.first().copied().filter(|_| demo) {
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
-    runtime.block_on(Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false }.watch(signals))
+    runtime.block_on(
+        Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false }.watch(signals),
+    )
 }
 
 /// The signals that mean something (`signal(7)`); SIGPIPE is ignored since the start of every Rust program.
@@ -167,7 +171,9 @@ impl Supervisor {
                 Wake::Stop { limited } => self.stop(limited).await,
                 Wake::Dump => self.dump(),
                 Wake::Reload => info!("nothing to reload: this instance runs from its command line"),
-                Wake::Upgrade => warn!("binary upgrade is not available yet; start a new instance and stop this one"),
+                Wake::Upgrade => {
+                    warn!("binary upgrade is not available yet; start a new instance and stop this one")
+                }
                 Wake::Deadline => {
                     self.deadline = None;
                     self.tell(|| mailbox::Command::Cut).await;
@@ -231,7 +237,9 @@ impl Supervisor {
             match event {
                 Event::Ready => {}
                 Event::Ended => self.ended += 1,
-                Event::Failed(why) => return Err(Failure::Runtime(format!("worker {worker} has failed: {why}"))),
+                Event::Failed(why) => {
+                    return Err(Failure::Runtime(format!("worker {worker} has failed: {why}")));
+                }
             }
         }
         Ok(())

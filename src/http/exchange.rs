@@ -53,8 +53,19 @@ pub async fn run(session: &mut Session, found: Found) -> Next {
         Err(why) => return session.refuse(why, false).await,
     };
     shard.stats.count(Count::Requests);
-    let mut exchange = Exchange { request, upload, upload_broken: false, half_closed: false, sent_at: begun, response_begun: false };
-    let next = if exchange.request.last_hop { exchange.answer_ourselves(session).await } else { exchange.serve(session).await };
+    let mut exchange = Exchange {
+        request,
+        upload,
+        upload_broken: false,
+        half_closed: false,
+        sent_at: begun,
+        response_begun: false,
+    };
+    let next = if exchange.request.last_hop {
+        exchange.answer_ourselves(session).await
+    } else {
+        exchange.serve(session).await
+    };
     shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
     next
 }
@@ -85,7 +96,8 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
     if !buffer.replace_front(found.end, &scratch) {
         return Err(Refusal::HeadTooLarge);
     }
-    let mut flow = Flow::new(buffer, scratch.len(), request.body.clone()).map_err(|_| Refusal::InvalidBody)?;
+    let mut flow =
+        Flow::new(buffer, scratch.len(), request.body.clone()).map_err(|_| Refusal::InvalidBody)?;
     session.inbox = flow.split_leftover();
     Ok((request, flow))
 }
@@ -129,9 +141,9 @@ impl Exchange {
         let mut unavailable = 503;
         loop {
             let fresh_only = same.is_some();
-            let backend = same.take().or_else(|| {
-                session.shard.clusters.get(session.cluster)?.pick(&mut tried, alarm::now())
-            });
+            let backend = same
+                .take()
+                .or_else(|| session.shard.clusters.get(session.cluster)?.pick(&mut tried, alarm::now()));
             let Some(backend) = backend else {
                 session.shard.stats.count(Count::FaultNoBackend);
                 return self.answer(session, unavailable).await;
@@ -318,7 +330,12 @@ impl Exchange {
     }
 
     /// Sends more of the request.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, session: &mut Session, lease: &mut Lease) -> Result<(), Fault> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        lease: &mut Lease,
+    ) -> Result<(), Fault> {
         if self.upload_broken || self.upload.is_finished() {
             return Ok(());
         }
@@ -453,12 +470,10 @@ impl Exchange {
             return self.tunnel(session, lease, buffer).await;
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
-            Ok(mut download) => {
-                match self.relay_response(session, &mut lease, &mut download).await {
-                    Ok(()) => Ok(download.into_leftover().is_none()),
-                    Err(fault) => Err((fault, download.has_sent())),
-                }
-            }
+            Ok(mut download) => match self.relay_response(session, &mut lease, &mut download).await {
+                Ok(()) => Ok(download.into_leftover().is_none()),
+                Err(fault) => Err((fault, download.has_sent())),
+            },
             Err(_) => Err((Fault::upstream(Phase::Response, Kind::Malformed), false)),
         };
         match outcome {
@@ -477,7 +492,12 @@ impl Exchange {
     }
 
     /// Moves the response, and what is left of the request, to their ends.
-    async fn relay_response(&mut self, session: &mut Session, lease: &mut Lease, download: &mut Flow) -> Result<(), Fault> {
+    async fn relay_response(
+        &mut self,
+        session: &mut Session,
+        lease: &mut Lease,
+        download: &mut Flow,
+    ) -> Result<(), Fault> {
         let idle = session.shard.plan.timeouts.body_idle;
         let mut timed = false;
         poll_fn(|cx| {
@@ -532,14 +552,16 @@ impl Exchange {
         let shard = Rc::clone(&session.shard);
         shard.stats.count(Count::Upgrades);
         let _held = shard.stats.hold(Level::TunnelsActive);
-        let up = session.inbox.take().map_or_else(
-            || Ok(Flow::empty(Body::UntilEnd)),
-            |ahead| Flow::new(ahead, 0, Body::UntilEnd),
-        );
+        let up = session
+            .inbox
+            .take()
+            .map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
         let down = Flow::new(buffer, 0, Body::UntilEnd);
         let (Ok(up), Ok(down), Some(upstream)) = (up, down, lease.stream()) else { return Next::Abort };
         let idle = shard.plan.timeouts.tunnel_idle;
-        let ended = tunnel::run(&mut session.client, upstream, up, down, &session.alarm, idle, shard.supplies()).await;
+        let ended =
+            tunnel::run(&mut session.client, upstream, up, down, &session.alarm, idle, shard.supplies())
+                .await;
         match ended {
             tunnel::Ended::Properly => Next::Close,
             tunnel::Ended::Broken(_) | tunnel::Ended::Rung(_) => {

@@ -240,7 +240,16 @@ mod tests {
     #[test]
     fn invalid_lines_and_too_many_are_refused() {
         let parse = |bytes: &[u8]| with_fields(bytes, |_| Ok(()));
-        for bad in ["A : b\r\n\r\n", " A: b\r\n\r\n", "A: b\r\n c\r\n\r\n", "A: b\x01\r\n\r\n", "A: b\rc\r\n\r\n", ": b\r\n\r\n", "A\r\n\r\n", "A: \x7f\r\n\r\n"] {
+        for bad in [
+            "A : b\r\n\r\n",
+            " A: b\r\n\r\n",
+            "A: b\r\n c\r\n\r\n",
+            "A: b\x01\r\n\r\n",
+            "A: b\rc\r\n\r\n",
+            ": b\r\n\r\n",
+            "A\r\n\r\n",
+            "A: \x7f\r\n\r\n",
+        ] {
             assert_eq!(parse(bad.as_bytes()), Err(BadFields::Invalid), "{bad:?}");
         }
         let many = "A: b\r\n".repeat(HEADERS_MAX + 1) + "\r\n";

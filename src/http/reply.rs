@@ -56,7 +56,9 @@ pub fn options(out: &mut Vec<u8>, keep_alive: bool, date: &DateCache) {
 pub fn trace(out: &mut Vec<u8>, head: &[u8], keep_alive: bool, date: &DateCache) {
     let secret = |line: &&[u8]| {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        ["cookie", "authorization", "proxy-authorization"].iter().any(|s| name.eq_ignore_ascii_case(s.as_bytes()))
+        ["cookie", "authorization", "proxy-authorization"]
+            .iter()
+            .any(|s| name.eq_ignore_ascii_case(s.as_bytes()))
     };
     let lines = || head.split_inclusive(|byte| *byte == b'\n').filter(|line| !secret(line));
     write(out, &[b"HTTP/1.1 200 OK\r\nDate: "]);

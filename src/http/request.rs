@@ -98,13 +98,19 @@ struct Line<'a> {
 }
 
 /// Checks the head that `found` marks in `bytes` and writes the head for the backend to `out`.
-pub fn rewrite(bytes: &[u8], found: Found, origin: Origin<'_>, out: &mut Vec<u8>) -> Result<Request, Refusal> {
+pub fn rewrite(
+    bytes: &[u8],
+    found: Found,
+    origin: Origin<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Request, Refusal> {
     let line = bytes.get(found.start..found.fields.saturating_sub(2)).ok_or(Refusal::InvalidRequestLine)?;
     let fields = bytes.get(found.fields..found.end).ok_or(Refusal::InvalidHeader)?;
     let line = request_line(line)?;
     let mut refusal = None;
     let outcome = with_fields(fields, |parsed| {
-        let result = see(parsed, line.http10).and_then(|seen| forward(&line, &seen, parsed, fields, origin, out));
+        let result =
+            see(parsed, line.http10).and_then(|seen| forward(&line, &seen, parsed, fields, origin, out));
         Ok(result.map_err(|why| refusal = Some(why)).ok())
     });
     match (outcome, refusal) {
@@ -118,7 +124,8 @@ pub fn rewrite(bytes: &[u8], found: Found, origin: Origin<'_>, out: &mut Vec<u8>
 
 fn request_line(line: &[u8]) -> Result<Line<'_>, Refusal> {
     let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(token), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(token), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Refusal::InvalidRequestLine);
     };
@@ -129,7 +136,9 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Refusal> {
         b"HTTP/1.0" => true,
         // A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => false,
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => return Err(Refusal::UnsupportedVersion),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            return Err(Refusal::UnsupportedVersion);
+        }
         _ => return Err(Refusal::InvalidVersion),
     };
     if token == b"CONNECT" {

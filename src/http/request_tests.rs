@@ -21,8 +21,12 @@ const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-
 
 #[test]
 fn end_to_end_fields_are_copied_byte_for_byte_in_order() {
-    let (request, out) = rewritten("GET /p?q HTTP/1.1\r\nHost: a\r\nx-B:  c \r\nCookie: d; e\r\nX-b: 2\r\n\r\n").unwrap();
-    assert_eq!(out, format!("GET /p?q HTTP/1.1\r\nHost: a\r\nx-B:  c \r\nCookie: d; e\r\nX-b: 2\r\n{ADDED}\r\n"));
+    let (request, out) =
+        rewritten("GET /p?q HTTP/1.1\r\nHost: a\r\nx-B:  c \r\nCookie: d; e\r\nX-b: 2\r\n\r\n").unwrap();
+    assert_eq!(
+        out,
+        format!("GET /p?q HTTP/1.1\r\nHost: a\r\nx-B:  c \r\nCookie: d; e\r\nX-b: 2\r\n{ADDED}\r\n")
+    );
     assert!(request.keep_alive && request.body.is_done() && request.method == Method::Get);
 }
 
@@ -60,7 +64,8 @@ fn the_authority_of_an_absolute_target_wins_over_host() {
 
 #[test]
 fn http10_gets_a_host_and_loses_what_it_cannot_mean() {
-    let (request, out) = rewritten("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
+    let (request, out) =
+        rewritten("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
     assert!(request.http10 && !request.keep_alive && request.body == Body::Length(3));
     assert!(out.starts_with("POST / HTTP/1.1\r\nContent-Length: 3\r\nHost: 127.0.0.1:3030\r\n"), "{out}");
     assert!(!out.contains("Expect"));
@@ -71,22 +76,26 @@ fn http10_gets_a_host_and_loses_what_it_cannot_mean() {
 
 #[test]
 fn framing_is_normalised() {
-    let (request, out) = rewritten("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\n").unwrap();
+    let (request, out) =
+        rewritten("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\n").unwrap();
     assert_eq!(request.body, Body::Length(5));
     assert_eq!(out.matches("Content-Length").count(), 1);
     assert!(out.contains("Content-Length: 5\r\n"));
-    let (request, out) = rewritten("POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\nHost: a\r\n\r\n").unwrap();
+    let (request, out) =
+        rewritten("POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(request.body, Body::chunked(Emit::Chunks));
     assert!(out.ends_with("Transfer-Encoding: chunked\r\n\r\n"));
 }
 
 #[test]
 fn upgrades_are_offered_on_and_h2c_is_not() {
-    let (request, out) = rewritten("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").unwrap();
+    let (request, out) =
+        rewritten("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").unwrap();
     assert!(request.upgrade);
     assert!(out.contains("Upgrade: websocket\r\n") && out.ends_with("Connection: upgrade\r\n\r\n"));
     let (request, out) =
-        rewritten("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n").unwrap();
+        rewritten("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n")
+            .unwrap();
     assert!(!request.upgrade && !out.to_lowercase().contains("upgrade"));
 }
 
@@ -116,11 +125,23 @@ fn each_fault_has_its_refusal() {
         ("GET / HTTP/1.1\r\n\r\n", Refusal::MissingHost),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::RepeatedHost),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Refusal::InvalidHost),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Refusal::InvalidContentLength),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            Refusal::InvalidContentLength,
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", Refusal::InvalidContentLength),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::LengthWithTransferEncoding),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::UnknownTransferCoding),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::UnknownTransferCoding),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::LengthWithTransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Refusal::UnknownTransferCoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::UnknownTransferCoding,
+        ),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::TransferEncodingInHttp10),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::ConnectMethod),
         ("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Refusal::TraceWithBody),

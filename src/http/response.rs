@@ -61,7 +61,12 @@ struct Seen<'a> {
 }
 
 /// Checks the head that `found` marks in `bytes` and writes the head for the client to `out`.
-pub fn rewrite(bytes: &[u8], found: Found, reader: &Reader<'_>, out: &mut Vec<u8>) -> Result<Response, Malformed> {
+pub fn rewrite(
+    bytes: &[u8],
+    found: Found,
+    reader: &Reader<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Response, Malformed> {
     let line = bytes.get(found.start..found.fields.saturating_sub(2)).ok_or(Malformed)?;
     let fields = bytes.get(found.fields..found.end).ok_or(Malformed)?;
     let line = status_line(line)?;
@@ -83,7 +88,9 @@ fn status_line(line: &[u8]) -> Result<Line<'_>, Malformed> {
     let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9', b' ', rest @ ..] = line else {
         return Err(Malformed);
     };
-    let [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] = rest else { return Err(Malformed) };
+    let [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] = rest else {
+        return Err(Malformed);
+    };
     let clean = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
     if !(reason.is_empty() || reason.starts_with(b" ")) || !reason.iter().all(clean) {
         return Err(Malformed);

@@ -6,7 +6,14 @@ use super::*;
 use crate::http::scan::Scan;
 
 fn get() -> Request {
-    Request { method: Method::Get, http10: false, keep_alive: true, body: Body::Done, upgrade: false, last_hop: false }
+    Request {
+        method: Method::Get,
+        http10: false,
+        keep_alive: true,
+        body: Body::Done,
+        upgrade: false,
+        last_hop: false,
+    }
 }
 
 fn rewrite_for(request: &Request, head: &[u8]) -> Result<(Response, String), Malformed> {
@@ -41,13 +48,19 @@ fn a_missing_date_is_added_and_our_own_version_is_written() {
     let (response, out) = rewritten("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
     assert!(out.starts_with("HTTP/1.1 200 OK\r\n") && out.contains("\r\nDate: "));
     assert!(!response.reusable && response.keep_alive);
-    assert!(rewritten("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").unwrap().0.reusable);
+    assert!(
+        rewritten("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")
+            .unwrap()
+            .0
+            .reusable
+    );
 }
 
 #[test]
 fn framing_follows_request_and_status() {
     let head_request = Request { method: Method::Head, ..get() };
-    let (response, out) = rewrite_for(&head_request, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap();
+    let (response, out) =
+        rewrite_for(&head_request, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap();
     assert!(response.body.is_done() && out.contains("Content-Length: 9"));
     let (response, out) = rewritten("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n").unwrap();
     assert!(response.body.is_done() && out.contains("Content-Length: 9"));
@@ -64,7 +77,8 @@ fn framing_follows_request_and_status() {
 #[test]
 fn an_http10_client_never_sees_chunks_or_silent_keep_alive() {
     let old = Request { http10: true, ..get() };
-    let (response, out) = rewrite_for(&old, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    let (response, out) =
+        rewrite_for(&old, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     assert_eq!(response.body, Body::chunked(Emit::Content));
     assert!(!response.keep_alive && response.reusable);
     assert!(out.contains("Connection: close\r\n") && !out.contains("Transfer-Encoding"));
@@ -74,7 +88,8 @@ fn an_http10_client_never_sees_chunks_or_silent_keep_alive() {
 
 #[test]
 fn interim_and_switching_responses() {
-    let (response, out) = rewritten("HTTP/1.1 103 Early Hints\r\nLink: a\r\nContent-Length: 5\r\n\r\n").unwrap();
+    let (response, out) =
+        rewritten("HTTP/1.1 103 Early Hints\r\nLink: a\r\nContent-Length: 5\r\n\r\n").unwrap();
     assert!(response.is_interim());
     assert_eq!(out, "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n");
     let offer = Request { upgrade: true, ..get() };
@@ -89,13 +104,22 @@ fn interim_and_switching_responses() {
 #[test]
 fn what_could_be_read_in_two_ways_is_malformed() {
     for head in [
-        "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 099 X\r\n\r\n", "HTTP/1.1 600 X\r\n\r\n",
-        "HTTP/1.1  200 OK\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "http/1.1 200 OK\r\n\r\n", "ICY 200 OK\r\n\r\n",
-        "HTTP/1.1 200 O\x01K\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/1.1 099 X\r\n\r\n",
+        "HTTP/1.1 600 X\r\n\r\n",
+        "HTTP/1.1  200 OK\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "http/1.1 200 OK\r\n\r\n",
+        "ICY 200 OK\r\n\r\n",
+        "HTTP/1.1 200 O\x01K\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
         assert_eq!(rewritten(head), Err(Malformed), "{head:?}");
     }

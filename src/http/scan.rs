@@ -50,8 +50,13 @@ impl Scan {
             let empty = end - 1 == self.line;
             (self.seen, self.line) = (end + 1, end + 1);
             if self.start_line > 0 && empty {
-                let found = Found { start: self.skipped, fields: self.skipped + self.start_line, end: self.seen };
-                return if self.seen - self.skipped > HEAD_BYTES_MAX { Err(ScanError::TooLarge) } else { Ok(Some(found)) };
+                let found =
+                    Found { start: self.skipped, fields: self.skipped + self.start_line, end: self.seen };
+                return if self.seen - self.skipped > HEAD_BYTES_MAX {
+                    Err(ScanError::TooLarge)
+                } else {
+                    Ok(Some(found))
+                };
             }
             if self.start_line == 0 {
                 self.start_line_ended(empty)?;
@@ -91,7 +96,10 @@ mod tests {
 
     #[test]
     fn finds_the_end_and_skips_empty_lines_in_front() {
-        assert_eq!(whole(b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest"), Ok(Some(Found { start: 0, fields: 16, end: 24 })));
+        assert_eq!(
+            whole(b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest"),
+            Ok(Some(Found { start: 0, fields: 16, end: 24 }))
+        );
         assert_eq!(whole(b"\r\nGET / HTTP/1.1\r\n\r\n"), Ok(Some(Found { start: 2, fields: 18, end: 20 })));
         assert_eq!(whole(b"GET / HTTP/1.1\r\nA: b\r\n"), Ok(None));
     }

@@ -24,7 +24,11 @@ pub struct PipePool {
 impl PipePool {
     /// An empty pool.
     pub fn new(stats: Arc<WorkerStats>) -> Rc<Self> {
-        Rc::new(PipePool { free: RefCell::new(Vec::with_capacity(PIPES_KEPT_MAX)), lent: Cell::new(0), stats })
+        Rc::new(PipePool {
+            free: RefCell::new(Vec::with_capacity(PIPES_KEPT_MAX)),
+            lent: Cell::new(0),
+            stats,
+        })
     }
 
     /// Lends a pipe, or `None` when the budget, the descriptors or the kernel's pipe pages are used up: the
@@ -68,7 +72,8 @@ impl Drop for LentPipe {
         self.pool.lent.set(self.pool.lent.get().saturating_sub(1));
         self.pool.stats.lower(Level::PipesInUse);
         let mut free = self.pool.free.borrow_mut();
-        if let Some(pipe) = self.pipe.take().filter(|pipe| pipe.filled() == 0 && free.len() < PIPES_KEPT_MAX) {
+        if let Some(pipe) = self.pipe.take().filter(|pipe| pipe.filled() == 0 && free.len() < PIPES_KEPT_MAX)
+        {
             free.push(pipe);
         }
     }

@@ -36,8 +36,16 @@ fn trouble(error: &std::io::Error) -> Trouble {
         Some(Errno::AGAIN) => Trouble::Empty,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Trouble::Exhausted,
         Some(
-            Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NETDOWN | Errno::NOPROTOOPT | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH | Errno::PERM,
+            Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::PERM,
         ) => Trouble::Aborted,
         None => Trouble::Aborted,
         Some(_) => Trouble::Other,

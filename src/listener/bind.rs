@@ -30,11 +30,15 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
 /// What the operator can do about a failed bind.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port (`ss -ltnp` shows who)",
+        io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it or choose another port (`ss -ltnp` shows who)"
+        }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE or a lower net.ipv4.ip_unprivileged_port_start"
         }
-        io::ErrorKind::AddrNotAvailable => "no interface of this host has that address (`ip address` shows them)",
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this host has that address (`ip address` shows them)"
+        }
         _ => "see bind(2) for this error",
     }
 }

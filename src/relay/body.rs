@@ -56,7 +56,8 @@ impl Body {
                 at = pass(bytes, at, count);
             }
             Body::Length(left) => {
-                let count = bytes.len().saturating_sub(at.read).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let count =
+                    bytes.len().saturating_sub(at.read).min(usize::try_from(*left).unwrap_or(usize::MAX));
                 at = pass(bytes, at, count);
                 self.passed(count as u64);
             }

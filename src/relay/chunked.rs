@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn chunks_are_normalised_and_the_next_message_is_left_alone() {
-        let input = b"005;a=b;c=\"d;\\\"\"\r\nhello\r\n0A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET /";
+        let input =
+            b"005;a=b;c=\"d;\\\"\"\r\nhello\r\n0A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\nGET /";
         let expected = b"5\r\nhello\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n".to_vec();
         assert_eq!(decode(Emit::Chunks, input, &[]), Ok((expected, 5, true)));
         assert_eq!(decode(Emit::Content, input, &[]), Ok((b"hello0123456789".to_vec(), 5, true)));
@@ -204,14 +205,38 @@ mod tests {
     #[test]
     fn malformed_framing_is_refused_wherever_it_stands() {
         let cases: &[&[u8]] = &[
-            b"\r\n", b"g\r\n", b"-1\r\n", b"+5\r\nhello\r\n", b"0x5\r\nhello\r\n", b"5\nhello\r\n", b" 5\r\nhello\r\n",
-            b"5 \r\nhello\r\n", b"5;\r\nhello\r\n", b"5;a=\r\nhello\r\n", b"5;a=\"\r\nhello\r\n", b"5;a\x00\r\n",
-            b"5\r\nhelloX\r\n", b"5\r\nhello\n", b"5\r\nhello\rX", b"10000000000000000\r\n", b"ffffffffffffffff\r\n",
-            b"0\r\nbad\r\n\r\n", b"0\r\nA : b\r\n\r\n", b"0\r\n folded\r\n\r\n", b"0\r\nA: b\nC: d\r\n\r\n", b"0\r\n\n",
-            b"0\r\nA: b\x00\r\n\r\n", b"5;a=b\rc\r\nhello\r\n",
+            b"\r\n",
+            b"g\r\n",
+            b"-1\r\n",
+            b"+5\r\nhello\r\n",
+            b"0x5\r\nhello\r\n",
+            b"5\nhello\r\n",
+            b" 5\r\nhello\r\n",
+            b"5 \r\nhello\r\n",
+            b"5;\r\nhello\r\n",
+            b"5;a=\r\nhello\r\n",
+            b"5;a=\"\r\nhello\r\n",
+            b"5;a\x00\r\n",
+            b"5\r\nhelloX\r\n",
+            b"5\r\nhello\n",
+            b"5\r\nhello\rX",
+            b"10000000000000000\r\n",
+            b"ffffffffffffffff\r\n",
+            b"0\r\nbad\r\n\r\n",
+            b"0\r\nA : b\r\n\r\n",
+            b"0\r\n folded\r\n\r\n",
+            b"0\r\nA: b\nC: d\r\n\r\n",
+            b"0\r\n\n",
+            b"0\r\nA: b\x00\r\n\r\n",
+            b"5;a=b\rc\r\nhello\r\n",
         ];
         for case in cases {
-            assert_eq!(decode(Emit::Chunks, case, &[]), Err(Malformed), "{:?}", String::from_utf8_lossy(case));
+            assert_eq!(
+                decode(Emit::Chunks, case, &[]),
+                Err(Malformed),
+                "{:?}",
+                String::from_utf8_lossy(case)
+            );
         }
     }
 

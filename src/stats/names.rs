@@ -179,7 +179,10 @@ mod tests {
             let names: HashSet<_> = table.iter().map(|row| row.0).collect();
             assert_eq!(names.len(), table.len());
             for (name, help) in table {
-                assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{name}");
+                assert!(
+                    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                    "{name}"
+                );
                 assert!(help.ends_with('.'), "{name}");
             }
         }

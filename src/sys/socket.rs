@@ -8,8 +8,8 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, acceptfrom_with, bind,
-    connect, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, acceptfrom_with,
+    bind, connect, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
 };
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -87,8 +87,9 @@ pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
 /// Receives without waiting; `Ok(0)` is the peer's end of stream.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
     // One retry covers a signal; workers block every signal, so it does not repeat.
-    let (taken, _) = recv(&socket, &mut *into, RecvFlags::empty())
-        .or_else(|error| if error == rustix::io::Errno::INTR { recv(&socket, into, RecvFlags::empty()) } else { Err(error) })?;
+    let (taken, _) = recv(&socket, &mut *into, RecvFlags::empty()).or_else(|error| {
+        if error == rustix::io::Errno::INTR { recv(&socket, into, RecvFlags::empty()) } else { Err(error) }
+    })?;
     Ok(taken)
 }
 

@@ -40,8 +40,12 @@ pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
     let repeatable = progress.whole && !progress.response_begun && (progress.safe || !progress.sent);
     match (fault.side, fault.phase, fault.kind) {
         (_, _, Kind::Cut) => Verdict::Abort,
-        (Side::Client, Phase::Connect | Phase::Request, Kind::Malformed) if progress.answerable => Verdict::Answer(400),
-        (Side::Client, Phase::Connect | Phase::Request, Kind::Silent) if progress.answerable => Verdict::Answer(408),
+        (Side::Client, Phase::Connect | Phase::Request, Kind::Malformed) if progress.answerable => {
+            Verdict::Answer(400)
+        }
+        (Side::Client, Phase::Connect | Phase::Request, Kind::Silent) if progress.answerable => {
+            Verdict::Answer(408)
+        }
         (Side::Client, ..) => Verdict::Abort,
         _ if !progress.answerable => Verdict::Abort,
         (Side::Local, ..) => Verdict::Answer(503),
@@ -61,8 +65,14 @@ mod tests {
 
     use super::*;
 
-    const SENT: Progress =
-        Progress { safe: true, whole: true, sent: true, reused: true, response_begun: false, answerable: true };
+    const SENT: Progress = Progress {
+        safe: true,
+        whole: true,
+        sent: true,
+        reused: true,
+        response_begun: false,
+        answerable: true,
+    };
     const DIED: Fault = Fault { side: Side::Upstream, phase: Phase::Request, kind: Kind::Died };
 
     #[test]
@@ -91,7 +101,12 @@ mod tests {
 
     fn progress() -> impl Strategy<Value = Progress> {
         any::<[bool; 6]>().prop_map(|[safe, whole, sent, reused, response_begun, answerable]| Progress {
-            safe, whole, sent, reused, response_begun, answerable,
+            safe,
+            whole,
+            sent,
+            reused,
+            response_begun,
+            answerable,
         })
     }
 
@@ -99,7 +114,12 @@ mod tests {
         let side = prop_oneof![Just(Side::Client), Just(Side::Upstream), Just(Side::Local)];
         let phase = prop_oneof![Just(Phase::Request), Just(Phase::Response)];
         let kind = prop_oneof![
-            Just(Kind::Died), Just(Kind::Silent), Just(Kind::Malformed), Just(Kind::Missing), Just(Kind::Exhausted), Just(Kind::Cut)
+            Just(Kind::Died),
+            Just(Kind::Silent),
+            Just(Kind::Malformed),
+            Just(Kind::Missing),
+            Just(Kind::Exhausted),
+            Just(Kind::Cut)
         ];
         (side, phase, kind).prop_map(|(side, phase, kind)| Fault { side, phase, kind })
     }

@@ -162,7 +162,8 @@ impl Worker {
         let loads = self.peers.iter().map(|handle| handle.stats.level(Level::ConnectionsActive));
         let chosen = spread::choose(self.me, loads);
         let command = Command::Serve { listener, connection, peer };
-        let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining()) {
+        let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining())
+        {
             Some(handle) => handle.send(command).err().map(TrySendError::into_inner),
             None => Some(command),
         };
