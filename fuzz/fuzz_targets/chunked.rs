@@ -49,42 +49,22 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(again, Ok(chunks.out), "written twice it stays the same");
 });
 
-/// Feeds `input` in pieces through one buffer, as the relay does. With `unseen`, chunk data goes past the decoder
-/// as in a splice.
+/// Feeds `input` in pieces through one buffer, as the relay does. With `unseen`, chunk data at the front of a piece
+/// goes past the decoder, as in a splice.
 fn decode(emit: Emit, input: &[u8], piece: usize, unseen: bool) -> Result<Decoded, Malformed> {
     let mut body = Body::chunked(emit);
     let (mut out, mut raw) = (Vec::new(), Vec::new());
     for piece in input.chunks(piece.min(input.len()).max(1)) {
-        raw.extend_from_slice(piece);
-        loop {
-            let opaque = raw.len().min(usize::try_from(body.opaque()).unwrap_or(usize::MAX));
-            if unseen && opaque > 0 {
-                out.extend(raw.drain(..opaque));
-                body.passed(opaque as u64);
-            }
-            // Only framing, so that the next data can pass unseen too.
-            let shown = if unseen { framing_length(&raw) } else { raw.len() };
-            let at = body.advance(&mut raw[..shown], Cursor { write: 0, read: 0 })?;
-            assert!(at.write <= at.read && at.read <= shown, "output never overtakes input");
-            out.extend_from_slice(&raw[..at.write]);
-            raw.drain(..at.read);
-            if !unseen || at.read == 0 || body.is_done() {
-                break;
-            }
-        }
-        if unseen && !body.is_done() {
-            // Nothing of what is left may be waiting only because it was not shown.
-            let at = body.advance(&mut raw, Cursor { write: 0, read: 0 })?;
-            out.extend_from_slice(&raw[..at.write]);
-            raw.drain(..at.read);
-        }
+        let opaque = if unseen { usize::try_from(body.opaque()).unwrap_or(usize::MAX) } else { 0 };
+        let (data, framing) = piece.split_at(opaque.min(piece.len()));
+        assert!(data.is_empty() || raw.is_empty(), "no data is held back");
+        out.extend_from_slice(data);
+        body.passed(data.len() as u64);
+        raw.extend_from_slice(framing);
+        let at = body.advance(&mut raw, Cursor { write: 0, read: 0 })?;
+        assert!(at.write <= at.read && at.read <= raw.len(), "output never overtakes input");
+        out.extend_from_slice(&raw[..at.write]);
+        raw.drain(..at.read);
     }
     Ok(Decoded { out, rest: raw.len(), done: body.is_done() })
-}
-
-/// Bytes up to and with the first line that is not empty.
-fn framing_length(raw: &[u8]) -> usize {
-    let skipped = if raw.starts_with(b"\r\n") { 2 } else { 0 };
-    let line = raw[skipped..].iter().position(|byte| *byte == b'\n');
-    line.map_or(raw.len(), |end| skipped + end + 1)
 }

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use super::{
     admin::{self, Admin},
     log::{self, LogFormat},
-    process::{Failure, log_panics, raise_descriptor_limit},
+    process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
     start::{self, Running},
 };
 use crate::{
@@ -65,6 +65,7 @@ fn run(options: RunOptions, demo: Option<demo::DemoBackends>) -> Result<(), Fail
     log::init(options.log_format);
     log_panics();
     raise_descriptor_limit();
+    use_small_pages();
     let failed = |error: io::Error| Failure::Runtime(format!("cannot start the control thread: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let plan = start::plan(&options, &runtime)?;

@@ -44,13 +44,18 @@ use crate::{
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// Serves the request whose head `found` marks in the session's inbox.
-pub async fn run(session: &mut Session, found: Found) -> Next {
+pub async fn run(mut session: Box<Session>, found: Found) -> (Box<Session>, Next) {
+    let next = serve(&mut session, found).await;
+    (session, next)
+}
+
+async fn serve(session: &mut Session, found: Found) -> Next {
     let shard = Rc::clone(&session.shard);
     let _active = shard.stats.hold(Level::ExchangesActive);
     let begun = Instant::now();
     let (request, upload) = match accept(session, found) {
         Ok(accepted) => accepted,
-        Err(why) => return session.refuse(why, false).await,
+        Err(why) => return Box::pin(session.refuse(why, false)).await,
     };
     shard.stats.count(Count::Requests);
     let mut exchange = Exchange {
@@ -62,7 +67,7 @@ pub async fn run(session: &mut Session, found: Found) -> Next {
         response_begun: false,
     };
     let next = if exchange.request.last_hop {
-        exchange.answer_ourselves(session).await
+        Box::pin(exchange.answer_ourselves(session)).await
     } else {
         exchange.serve(session).await
     };
@@ -146,7 +151,7 @@ impl Exchange {
                 .or_else(|| session.shard.clusters.get(session.cluster)?.pick(&mut tried, alarm::now()));
             let Some(backend) = backend else {
                 session.shard.stats.count(Count::FaultNoBackend);
-                return self.answer(session, unavailable).await;
+                return Box::pin(self.answer(session, unavailable)).await;
             };
             let mut reused = false;
             let fault = match lease(session, &backend, fresh_only).await {
@@ -166,7 +171,7 @@ impl Exchange {
             match self.decide(session, fault, reused) {
                 Verdict::Afresh => same = Some(backend),
                 Verdict::Elsewhere(status) => unavailable = status,
-                Verdict::Answer(status) => return self.answer(session, status).await,
+                Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
                 Verdict::Abort => return Next::Abort,
             }
         }
@@ -212,7 +217,7 @@ impl Exchange {
     async fn answer(&mut self, session: &mut Session, status: u16) -> Next {
         let head_only = self.request.method == Method::Head;
         if !self.may_go_on(session) || status == 400 || status == 408 {
-            return session.reply(status, head_only).await;
+            return Box::pin(session.reply(status, head_only)).await;
         }
         let mut bytes = Vec::new();
         reply::Reply::new(status).write(&mut bytes, true, head_only, &session.shard.date);
@@ -260,7 +265,7 @@ impl Exchange {
                 let mut buffer = incoming.take().ok_or(malformed)?;
                 let (response, head) = self.rewrite(session, &buffer, found).ok_or(malformed)?;
                 if response.is_interim() {
-                    self.pass_interim(session, response.status, &head).await?;
+                    Box::pin(self.pass_interim(session, response.status, &head)).await?;
                     buffer.consume(found.end);
                     buffer.compact();
                     incoming = Some(buffer).filter(|buffer| !buffer.is_empty());
@@ -418,7 +423,7 @@ impl Exchange {
             if session.client.poll_readable(cx).is_pending() {
                 break;
             }
-            let mut buffer = session.shard.buffers.take();
+            let mut buffer = session.shard.buffers.take_small();
             match session.client.receive(buffer.space()) {
                 Ok(count) if count > 0 => {
                     buffer.grow(count);
@@ -467,7 +472,7 @@ impl Exchange {
         session.shard.stats.response(response.status);
         lease.backend().stats().response(response.status);
         if response.status == 101 {
-            return self.tunnel(session, lease, buffer).await;
+            return Box::pin(self.tunnel(session, lease, buffer)).await;
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
             Ok(mut download) => match self.relay_response(session, &mut lease, &mut download).await {
@@ -482,7 +487,7 @@ impl Exchange {
                 self.blame(session, lease.backend(), fault);
                 lease.abort();
                 match fault.side {
-                    Side::Upstream if !begun => self.answer(session, 502).await,
+                    Side::Upstream if !begun => Box::pin(self.answer(session, 502)).await,
                     // What came so far reaches the client: its framing tells that something is missing.
                     Side::Upstream if response.body.is_delimited() => Next::Close,
                     _ => Next::Abort,

@@ -11,3 +11,4 @@ pub mod request;
 pub mod response;
 pub mod scan;
 pub mod session;
+pub mod slots;

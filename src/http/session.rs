@@ -3,6 +3,7 @@
 //! Runs as one task on one worker. Between two requests it holds no buffer. Dropping it closes the connection.
 
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -11,9 +12,9 @@ use std::{
 };
 
 use super::{
-    exchange,
     reply::Reply,
     scan::{Found, Scan, ScanError},
+    slots::Slots,
 };
 use crate::{
     io::{
@@ -59,6 +60,7 @@ pub struct Session {
     pub cluster: usize,
     /// The client's address in text.
     pub peer: Box<str>,
+    slots: Rc<Slots>,
     _open: Held,
 }
 
@@ -71,45 +73,62 @@ enum NoHead {
 }
 
 impl Session {
-    /// A session on a fresh connection, which counts as open from now on.
-    pub fn new(shard: Rc<Shard>, client: Stream, peer: SocketAddr, cluster: usize, open: Held) -> Self {
+    /// A session on a fresh connection, which counts as open from now on. It lives in a box, so that the futures
+    /// it passes through stay small: an idle connection costs little more than this.
+    pub fn new(
+        shard: Rc<Shard>,
+        slots: Rc<Slots>,
+        client: Stream,
+        peer: SocketAddr,
+        cluster: usize,
+        open: Held,
+    ) -> Box<Self> {
         let alarm = shard.alarms.register();
         let peer = canonical(peer.ip()).to_string().into_boxed_str();
-        Session { shard, client, inbox: None, alarm, cluster, peer, _open: open }
+        Box::new(Session { shard, client, inbox: None, alarm, cluster, peer, slots, _open: open })
     }
 
     /// Serves the connection to its end.
-    pub async fn run(mut self) {
-        std::future::poll_fn(|cx| {
+    pub async fn run(mut self: Box<Self>) {
+        poll_fn(|cx| {
             self.alarm.attach(cx.waker());
             Poll::Ready(())
         })
         .await;
-        let mut wait = self.shard.plan.timeouts.head;
         let mut first = true;
         let next = loop {
-            match self.head(wait, first).await {
-                Ok(found) => match exchange::run(&mut self, found).await {
-                    Next::KeepAlive => {}
-                    end => break end,
-                },
-                Err(NoHead::Closed) => break Next::Close,
-                Err(NoHead::Refused(why)) => break self.refuse(why, false).await,
+            let next = match self.head(first).await {
+                Ok(found) => {
+                    let slots = Rc::clone(&self.slots);
+                    let mut slot = slots.take();
+                    slot.as_mut().start((self, found));
+                    let next;
+                    (self, next) = poll_fn(|cx| slot.as_mut().poll_done(cx)).await;
+                    slots.put(slot);
+                    next
+                }
+                Err(NoHead::Closed) => Next::Close,
+                // Rare, so its state is not carried by every connection.
+                Err(NoHead::Refused(why)) => Box::pin(self.refuse(why, false)).await,
+            };
+            if next != Next::KeepAlive {
+                break next;
             }
-            (wait, first) = (self.shard.plan.timeouts.client_idle, false);
+            first = false;
         };
         self.inbox = None;
         match next {
             Next::KeepAlive | Next::Close => {}
-            Next::Linger => self.linger().await,
+            Next::Linger => Box::pin(self.linger()).await,
             Next::Abort => self.client.abort(),
         }
     }
 
-    /// Waits for a complete head; `wait` is for its first byte.
-    async fn head(&mut self, wait: Duration, first: bool) -> Result<Found, NoHead> {
+    /// Waits for a complete head: the first one of a connection is expected at once.
+    async fn head(&mut self, first: bool) -> Result<Found, NoHead> {
         let mut scan = Scan::default();
-        self.alarm.set(wait);
+        let timeouts = &self.shard.plan.timeouts;
+        self.alarm.set(if first { timeouts.head } else { timeouts.client_idle });
         if self.inbox.is_none() && !first {
             self.first_bytes().await?;
         }
@@ -137,7 +156,8 @@ impl Session {
 
     /// Receives into the inbox; one that stays empty is given back.
     fn receive(&mut self) -> io::Result<usize> {
-        let mut inbox = self.inbox.take().unwrap_or_else(|| self.shard.buffers.take());
+        let mut inbox = self.inbox.take().unwrap_or_else(|| self.shard.buffers.take_small());
+        inbox.enlarge_when_full();
         let outcome = self.client.receive(inbox.space());
         if let Ok(count) = outcome {
             inbox.grow(count);

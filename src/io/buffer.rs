@@ -1,30 +1,44 @@
-//! Pooled byte buffers: one size, one owner, handed back on drop.
+//! Pooled byte buffers: two sizes, one owner, handed back on drop.
 //!
-//! Every buffer can hold the largest head there is. Its bytes begin at [`HEADROOM_BYTES`], so that a head can be
+//! A large buffer can hold the largest head there is. Its bytes begin at [`HEADROOM_BYTES`], so that a head can be
 //! rewritten longer in place, in front of body bytes that never move. Only touched pages cost memory.
 
 use std::{cell::RefCell, mem, rc::Rc, sync::Arc};
 
 use crate::{
-    limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, HEADROOM_BYTES},
+    limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, HEADROOM_BYTES, SMALL_BUFFER_BYTES, SMALL_BUFFERS_KEPT_MAX},
     stats::{names::Level, worker::WorkerStats},
 };
 
 /// A worker's free buffers, most recently used first.
 pub struct BufferPool {
-    free: RefCell<Vec<Box<[u8]>>>,
+    large: RefCell<Vec<Box<[u8]>>>,
+    small: RefCell<Vec<Box<[u8]>>>,
     stats: Arc<WorkerStats>,
 }
 
 impl BufferPool {
-    /// An empty pool with room to keep [`BUFFERS_KEPT_MAX`].
+    /// An empty pool with room to keep what [`crate::limits`] says.
     pub fn new(stats: Arc<WorkerStats>) -> Rc<Self> {
-        Rc::new(BufferPool { free: RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX)), stats })
+        Rc::new(BufferPool {
+            large: RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX)),
+            small: RefCell::new(Vec::with_capacity(SMALL_BUFFERS_KEPT_MAX)),
+            stats,
+        })
     }
 
-    /// Takes an empty buffer with its headroom free.
+    /// Takes an empty large buffer.
     pub fn take(self: &Rc<Self>) -> Buffer {
-        let bytes = self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        self.lend(&self.large, BUFFER_BYTES)
+    }
+
+    /// Takes an empty small buffer.
+    pub fn take_small(self: &Rc<Self>) -> Buffer {
+        self.lend(&self.small, SMALL_BUFFER_BYTES)
+    }
+
+    fn lend(self: &Rc<Self>, free: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Buffer {
+        let bytes = free.borrow_mut().pop().unwrap_or_else(|| vec![0; size].into_boxed_slice());
         self.stats.raise(Level::BuffersInUse);
         Buffer { bytes, start: HEADROOM_BYTES, end: HEADROOM_BYTES, pool: Rc::clone(self) }
     }
@@ -41,9 +55,14 @@ pub struct Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.pool.stats.lower(Level::BuffersInUse);
-        let mut free = self.pool.free.borrow_mut();
-        if free.len() < BUFFERS_KEPT_MAX {
-            free.push(mem::take(&mut self.bytes));
+        let bytes = mem::take(&mut self.bytes);
+        let (free, kept) = match bytes.len() {
+            SMALL_BUFFER_BYTES => (&self.pool.small, SMALL_BUFFERS_KEPT_MAX),
+            _ => (&self.pool.large, BUFFERS_KEPT_MAX),
+        };
+        let mut free = free.borrow_mut();
+        if free.len() < kept {
+            free.push(bytes);
         }
     }
 }
@@ -89,6 +108,19 @@ impl Buffer {
         self.end = (self.start + count).min(self.end);
     }
 
+    /// Moves to a large buffer when a small one has no room left.
+    pub fn enlarge_when_full(&mut self) {
+        if self.end == self.bytes.len() && self.bytes.len() < BUFFER_BYTES {
+            self.enlarge();
+        }
+    }
+
+    fn enlarge(&mut self) {
+        let mut large = self.pool.take();
+        large.append(self.filled());
+        *self = large;
+    }
+
     /// Forgets everything and frees the headroom again.
     pub fn clear(&mut self) {
         self.start = HEADROOM_BYTES;
@@ -109,18 +141,21 @@ impl Buffer {
     /// the result does not fit.
     #[must_use]
     pub fn replace_front(&mut self, old: usize, new: &[u8]) -> bool {
-        let body_start = (self.start + old).min(self.end);
-        if new.len() > body_start {
-            let shift = new.len() - body_start;
-            if self.end + shift > self.bytes.len() {
-                return false;
-            }
+        let mut body_start = (self.start + old).min(self.end);
+        let mut shift = new.len().saturating_sub(body_start);
+        if self.end + shift > self.bytes.len() && self.bytes.len() < BUFFER_BYTES {
+            self.enlarge();
+            body_start = (self.start + old).min(self.end);
+            shift = new.len().saturating_sub(body_start);
+        }
+        if self.end + shift > self.bytes.len() {
+            return false;
+        }
+        if shift > 0 {
             self.bytes.copy_within(body_start..self.end, body_start + shift);
             self.end += shift;
-            self.start = 0;
-        } else {
-            self.start = body_start - new.len();
         }
+        self.start = body_start + shift - new.len();
         if let Some(front) = self.bytes.get_mut(self.start..self.start + new.len()) {
             front.copy_from_slice(new);
         }
@@ -140,7 +175,11 @@ impl Buffer {
     /// Cuts off what lies behind the first `count` bytes into a buffer of its own; `None` when nothing does.
     pub fn split_behind(&mut self, count: usize) -> Option<Buffer> {
         let rest = self.filled().get(count..).filter(|rest| !rest.is_empty())?;
-        let mut other = self.pool.take();
+        let mut other = if rest.len() < SMALL_BUFFER_BYTES - HEADROOM_BYTES {
+            self.pool.take_small()
+        } else {
+            self.pool.take()
+        };
         other.append(rest);
         self.truncate(count);
         Some(other)
@@ -184,6 +223,25 @@ mod tests {
             expected.extend(vec![b'b'; body]);
             prop_assert_eq!(buffer.filled(), &expected[..]);
         }
+    }
+
+    #[test]
+    fn a_small_buffer_moves_to_a_large_one_when_it_must() {
+        let (pool, stats) = pool();
+        let mut buffer = pool.take_small();
+        let room = buffer.space().len();
+        buffer.append(&vec![b'x'; room]);
+        buffer.enlarge_when_full();
+        assert_eq!(buffer.len(), room);
+        assert!(!buffer.space().is_empty());
+        let mut full = pool.take_small();
+        full.append(&vec![b'x'; room]);
+        assert!(full.replace_front(1, &[b'y'; 3000]));
+        assert_eq!((full.len(), full.filled()[2999], full.filled()[3000]), (room + 2999, b'y', b'x'));
+        drop((buffer, full));
+        assert_eq!(stats.level(Level::BuffersInUse), 0);
+        // The second small one was the first one's, given back when that moved.
+        assert_eq!((pool.small.borrow().len(), pool.large.borrow().len()), (1, 2));
     }
 
     #[test]

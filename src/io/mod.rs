@@ -7,4 +7,5 @@ pub mod alarm;
 pub mod buffer;
 pub mod pipes;
 pub mod readiness;
+pub mod reuse;
 pub mod stream;

@@ -6,12 +6,10 @@
 
 use std::{
     cell::Cell,
-    pin::Pin,
     task::{Context, Poll},
 };
 
-use pin_project_lite::pin_project;
-
+use super::reuse::{Reusable, reusable};
 use crate::sys::descriptor::Descriptor;
 
 /// Which readiness to wait for.
@@ -25,7 +23,7 @@ pub(super) enum Interest {
 pub(super) struct Readiness {
     interest: Interest,
     armed: bool,
-    operation: Option<Pin<Box<dyn Rearm>>>,
+    operation: Option<Reusable<Descriptor, ()>>,
 }
 
 impl Readiness {
@@ -43,10 +41,10 @@ impl Readiness {
         let interest = self.interest;
         let operation = self.operation.get_or_insert_with(|| start(interest));
         if !self.armed {
-            operation.as_mut().rearm(descriptor.clone());
+            operation.as_mut().start(descriptor.clone());
             self.armed = true;
         }
-        let fired = operation.as_mut().poll_fired(cx);
+        let fired = operation.as_mut().poll_done(cx);
         if fired.is_ready() {
             self.armed = false;
             FIRED.with(|fired| fired.set(fired.get() + 1));
@@ -65,41 +63,9 @@ pub fn take_fired() -> u64 {
     FIRED.with(Cell::take)
 }
 
-/// Object-safe face of [`Operation`], whose future has no name.
-trait Rearm {
-    fn rearm(self: Pin<&mut Self>, descriptor: Descriptor);
-    fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-pin_project! {
-    struct Operation<F, M> {
-        make: M,
-        #[pin]
-        future: Option<F>,
-    }
-}
-
-impl<F: Future<Output = ()>, M: Fn(Descriptor) -> F> Rearm for Operation<F, M> {
-    fn rearm(self: Pin<&mut Self>, descriptor: Descriptor) {
-        let mut this = self.project();
-        let future = (this.make)(descriptor);
-        this.future.set(Some(future));
-    }
-
-    fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let fired = this.future.as_mut().as_pin_mut().map_or(Poll::Ready(()), |future| future.poll(cx));
-        if fired.is_ready() {
-            // Releases the descriptor, so that a close needs no help from the ring.
-            this.future.set(None);
-        }
-        fired
-    }
-}
-
-fn start(interest: Interest) -> Pin<Box<dyn Rearm>> {
+fn start(interest: Interest) -> Reusable<Descriptor, ()> {
     match interest {
-        Interest::Readable => Box::pin(Operation { make: Descriptor::readable, future: None }),
-        Interest::Writable => Box::pin(Operation { make: Descriptor::writable, future: None }),
+        Interest::Readable => reusable(Descriptor::readable),
+        Interest::Writable => reusable(Descriptor::writable),
     }
 }

@@ -237,8 +237,10 @@ impl Flow {
     fn recycle(&mut self) {
         if let Some(buffer) = self.buffer.as_mut() {
             buffer.consume(self.raw);
-            if buffer.is_empty() { buffer.clear() } else { buffer.compact() }
+            buffer.compact();
         }
+        // The next one may be of another size.
+        self.buffer = self.buffer.take().filter(|buffer| !buffer.is_empty());
         (self.ready, self.sent, self.raw, self.whole) = (0, 0, 0, false);
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::plan::{Mode, Plan},
-    http::session::Session,
+    http::{session::Session, slots::Slots},
     io::{alarm, readiness, stream::Stream},
     limits::LISTEN_BACKLOG,
     listener::{accept, spread},
@@ -87,6 +87,7 @@ fn run(start: Start) -> io::Result<()> {
 struct Worker {
     me: usize,
     shard: Rc<Shard>,
+    slots: Rc<Slots>,
     peers: Vec<Handle>,
     mailbox: Mailbox,
     /// Connections that have ended while draining.
@@ -101,6 +102,7 @@ impl Worker {
         let worker = Rc::new(Worker {
             me: start.worker,
             shard,
+            slots: Slots::new(),
             peers: start.peers,
             mailbox: start.mailbox,
             cut: Cell::new(false),
@@ -179,7 +181,9 @@ impl Worker {
         let Ok(client) = Stream::new(connection) else { return };
         let open = self.shard.stats.hold(Level::ConnectionsActive);
         let session = match plan.mode {
-            Mode::Http => Session::new(Rc::clone(&self.shard), client, peer, plan.cluster, open),
+            Mode::Http => {
+                Session::new(Rc::clone(&self.shard), Rc::clone(&self.slots), client, peer, plan.cluster, open)
+            }
         };
         let worker = Rc::clone(self);
         monoio::spawn(async move {

@@ -15,10 +15,6 @@ const PHASES: &[(&str, &[u8])] = &[
     ("in a chunk", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhello"),
     ("between chunks", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
     ("while it waits for the answer", b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n"),
-    (
-        "while it waits, with more behind",
-        b"GET /never HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-    ),
     ("in the answer", b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("in a chunked answer", b"GET /chunks HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("after the answer", b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -78,10 +74,10 @@ fn nothing_is_left_behind_by_clients_that_disappear() {
         ringway.wait_quiet()
     };
     // The first round fills pools that stay.
-    let idle = round(4).gauge("upstream_idle");
+    let idle = round(4).backend_gauge("idle");
     let (descriptors, threads) = (ringway.descriptors(), ringway.threads());
     let resident = ringway.resident_bytes();
-    let idle_then = round(10).gauge("upstream_idle");
+    let idle_then = round(10).backend_gauge("idle");
     assert_eq!(ringway.threads(), threads);
     let allowed = descriptors + usize::try_from(idle_then.saturating_sub(idle)).unwrap() + 8;
     eventually("descriptors are given back", || (ringway.descriptors() <= allowed).then_some(()));
@@ -101,6 +97,18 @@ fn every_phase_by_itself_is_forgotten() {
             assert_eq!(stats.counter("connection_panics"), 0, "{name}");
         }
         assert_eq!(ringway.get("/plain").text(), "ok");
+    }
+}
+
+/// A request that was sent ahead must not hide that its sender is gone.
+#[test]
+fn a_client_that_disappears_with_requests_sent_ahead_is_forgotten() {
+    let ahead = b"GET /never HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for reset in [true, false] {
+        let backend = tireless();
+        let ringway = Ringway::counted_in_front_of(&[&backend]);
+        disappear(&ringway, ahead, reset);
+        ringway.wait_quiet();
     }
 }
 
@@ -144,6 +152,18 @@ fn the_backend_learns_that_the_client_is_gone() {
             wait(&wait_gone, 1);
         }
     }
+}
+
+/// A client that only ended its own direction still reads: an answer that comes soon must reach it.
+#[test]
+fn a_client_that_ended_its_direction_gets_the_answer_that_comes_soon() {
+    let backend = Backend::well_behaved("soon");
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client.finish();
+    assert_eq!(client.response().text(), "soon");
+    client.closing();
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The main job: turns between backends, and what is said at the start.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 
-use crate::support::ringway::message;
+use crate::support::ringway::{Options, message};
 use crate::support::{Backend, Ringway, refusing_address};
 
 /// How often each id answered `count` requests, over one connection and over many.
@@ -103,4 +104,19 @@ fn nothing_is_printed_for_a_connection_or_a_request() {
     ringway.stats();
     let fresh: Vec<_> = ringway.lines().into_iter().skip(before).collect();
     assert_eq!(fresh.len(), 1, "more than the statistics: {fresh:#?}");
+}
+
+#[test]
+fn ipv6_works_on_both_sides() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no IPv6");
+        return;
+    }
+    let backend = Backend::well_behaved_at("[::1]:0", "six");
+    let mut command = Options::bare();
+    command.args(["--listen", "[::1]:0", "--backends", &format!("http://{}", backend.address)]);
+    let ringway = Ringway::spawn(command);
+    assert!(ringway.address().is_ipv6());
+    assert_eq!(ringway.get("/").text(), "six");
+    assert_eq!(backend.last().head.value("x-forwarded-for").as_deref(), Some("::1"));
 }

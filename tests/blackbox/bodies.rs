@@ -133,6 +133,25 @@ fn chunk_extensions_and_trailers() {
     }
 }
 
+/// Trailers that need more room than a small buffer has, behind a head that needed little.
+#[test]
+fn long_trailers_arrive_whole() {
+    let backend = Backend::echoing();
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let trailers = [("X-Short".to_owned(), "1".to_owned()), ("X-Long".to_owned(), "t".repeat(12_000))];
+    let lines: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = "POST /chunked HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let request = format!("{head}2\r\nok\r\n0\r\n{lines}\r\n");
+    for longest in [request.len(), 1_000, 40] {
+        let mut client = ringway.client();
+        client.send_cut(&mut Seed::new(48), request.as_bytes(), longest);
+        let response = client.response();
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+        assert_eq!(backend.last().whole().trailers, trailers, "towards the backend");
+        assert_eq!(response.trailers, trailers, "towards the client");
+    }
+}
+
 /// Fields that frame or route have no business in a trailer section; whoever merges them would be misled.
 #[test]
 fn framing_fields_in_trailers_are_never_forwarded() {

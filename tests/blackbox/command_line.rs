@@ -60,7 +60,7 @@ fn wrong_flags_exit_2_and_name_the_wrong_word() {
         (&["--backends", "http://"], "http://"),
         (&["--backends", "http://127.0.0.1:1;weight=heavy"], "heavy"),
         (&["--backends", "http://127.0.0.1:1;colour=red"], "colour"),
-        (&["--backends", "http://127.0.0.1:1,http://user@127.0.0.1:2"], "user@127.0.0.1:2"),
+        (&["--backends", "http://127.0.0.1:1,http://user@127.0.0.1:2"], "127.0.0.1:2"),
         (&["--backends"], "--backends"),
     ];
     for (args, wrong) in cases {

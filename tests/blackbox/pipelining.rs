@@ -1,7 +1,10 @@
 //! Persistence: what keeps a client's connection, what ends it, and the order of answers on it.
 
+use std::io::Write;
+use std::thread;
+
 use crate::support::wire::Closing;
-use crate::support::{Backend, Ringway, Seed};
+use crate::support::{Backend, Ringway, Seed, digest};
 
 /// Answers each request with its own request line and body.
 fn telling() -> Backend {
@@ -65,6 +68,41 @@ fn the_bytes_behind_a_body_are_the_next_request() {
     assert_eq!(client.response().text(), "POST /1 HTTP/1.1 body");
     client.send(b"TP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(client.response().text(), "GET /2 HTTP/1.1 ");
+}
+
+#[test]
+fn a_client_that_ended_its_direction_still_gets_its_answers() {
+    let backend = telling();
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    client.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client.finish();
+    assert_eq!(client.response().text(), "GET /1 HTTP/1.1 ");
+    assert_eq!(client.response().text(), "GET /2 HTTP/1.1 ");
+    assert_eq!(client.closing(), Closing::Fin);
+}
+
+/// A large body takes another way through the relay than a small one; what follows it must not get lost there.
+#[test]
+fn the_bytes_behind_a_large_body_are_the_next_request() {
+    let backend = Backend::echoing();
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut seed = Seed::new(32);
+    for chunked in [false, true] {
+        let body = seed.bytes(1_000_000);
+        let framing = if chunked { "Transfer-Encoding: chunked" } else { "Content-Length: 1000000" };
+        let coded =
+            if chunked { [seed.chunks(&body, 200_000), b"\r\n".to_vec()].concat() } else { body.clone() };
+        let one = [format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").as_bytes(), &coded].concat();
+        let mut client = ringway.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        let sending = thread::spawn(move || writer.write_all(&one.repeat(3)));
+        for turn in 0..3 {
+            assert_eq!(digest(&client.response().body), digest(&body), "turn {turn}, chunked: {chunked}");
+        }
+        sending.join().unwrap().unwrap();
+        assert_eq!(client.get("/").status, 200);
+    }
 }
 
 #[test]

@@ -156,3 +156,31 @@ fn bytes_behind_a_response_are_dropped_with_their_connection() {
         }
     }
 }
+
+/// A large body takes another way through the relay, and the next request may be there already: the surplus must
+/// neither slip through nor be taken for the next answer.
+#[test]
+fn bytes_behind_a_large_response_are_dropped_with_their_connection() {
+    let body = "x".repeat(1_000_000);
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let backend =
+        Backend::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{body}{evil}"));
+    let ringway = Ringway::in_front_of(&[&backend]);
+    for sent_ahead in [false, true] {
+        let mut client = ringway.client();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        if sent_ahead {
+            client.send(&request.repeat(10)).unwrap();
+        }
+        for turn in 0..10 {
+            if !sent_ahead {
+                client.send(request).unwrap();
+            }
+            let response = client.response();
+            let case = format!("turn {turn}, sent ahead: {sent_ahead}");
+            assert_eq!((response.status, response.body.len()), (200, body.len()), "{case}");
+            assert!(response.body.iter().all(|&byte| byte == b'x'), "{case}");
+        }
+    }
+    assert_eq!(backend.connections(), 20, "a poisoned connection was used again");
+}

@@ -90,10 +90,10 @@ fn the_end_is_reported_with_how_many_were_finished_and_cut() {
     holding.release.send(()).unwrap();
     assert_eq!(running.response().status, 200);
     assert_eq!(ringway.wait_exit(SOON), Some(0));
-    let counts = |line: &str| {
-        line.contains("finished") && line.contains("cut") && line.contains('1') && line.contains('0')
-    };
-    ringway.wait_line("the count of what was finished (1) and cut (0)", counts);
+    // The probes that waited for the refusal may have been finished as well.
+    let counts =
+        |line: &str| line.contains("finished=") && !line.contains("finished=0") && line.contains("cut=0");
+    ringway.wait_line("the count of what was finished (at least 1) and cut (0)", counts);
 }
 
 #[test]

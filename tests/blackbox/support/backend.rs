@@ -72,6 +72,11 @@ impl Backend {
         Self::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", id.len()))
     }
 
+    /// As [`Backend::well_behaved`], at an address of the caller's choice.
+    pub(crate) fn well_behaved_at(address: &str, id: &str) -> Self {
+        Self::well_behaved_on(TcpListener::bind(address).unwrap().into(), id)
+    }
+
     /// As [`Backend::well_behaved`], on a socket that refused everybody until now.
     pub(crate) fn well_behaved_on(socket: OwnedFd, id: &str) -> Self {
         kernel::listen(&socket);
@@ -222,7 +227,8 @@ impl Connection {
     pub(crate) fn request_head(&mut self) -> Option<Head> {
         match self.wire.take_head() {
             Ok(head) => {
-                if !head.first_line.ends_with(" HTTP/1.1") || head.first_line.split(' ').count() != 3 {
+                let line = &head.first_line;
+                if !line.is_ascii() || !line.ends_with(" HTTP/1.1") || line.split(' ').count() != 3 {
                     self.fault(format!("request line {:?}", head.first_line));
                     return None;
                 }

@@ -16,7 +16,7 @@ impl Head {
         let text = raw.strip_suffix(b"\r\n\r\n").ok_or("the head does not end in an empty line")?;
         let mut lines = split_lines(text)?.into_iter();
         let first_line = lines.next().ok_or("the head is empty")?;
-        let first_line = String::from_utf8(first_line.to_vec()).map_err(|_| "the first line is not text")?;
+        let first_line = String::from_utf8_lossy(first_line).into_owned();
         Ok(Self { raw: raw.to_vec(), first_line, fields: lines.map(field).collect::<Result<_, _>>()? })
     }
 

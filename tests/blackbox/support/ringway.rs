@@ -221,7 +221,7 @@ impl Ringway {
             last = Some(stats.clone());
             good.then_some(stats)
         });
-        found.unwrap_or_else(|| panic!("statistics never showed {what}: {last:#?}"))
+        found.unwrap_or_else(|| panic!("statistics never showed {what}: {last:?}"))
     }
 
     /// Waits until no connection, exchange, buffer or pipe is in use.
@@ -255,6 +255,16 @@ impl Ringway {
 
     pub(crate) fn threads(&self) -> usize {
         fs::read_dir(self.proc("task")).unwrap().count()
+    }
+
+    /// The processor time used so far, by user and kernel, in all threads.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let tasks = fs::read_dir(self.proc("task")).unwrap();
+        let nanoseconds = tasks.map(|task| {
+            let spent = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+            spent.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanoseconds.sum())
     }
 
     /// The resident memory.

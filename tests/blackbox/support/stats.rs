@@ -1,10 +1,18 @@
 //! The statistics that the binary dumps on SIGUSR1 as one line of JSON.
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// One dump.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Stats(Value);
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
 
 impl Stats {
     /// Takes the dump out of a line of the log, if it is one.

@@ -1,0 +1,290 @@
+//! A warm keep-alive exchange allocates nothing.
+//!
+//! Runs a real worker in this process under an allocator that counts per thread, between a client and a backend on
+//! threads of their own. When the worker allocates after all, the first few allocations are shown with their
+//! backtraces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test: it may panic, and block in its own threads"
+)]
+#![allow(
+    unsafe_code,
+    reason = "`GlobalAlloc` is an unsafe trait; every call goes on to the system's allocator"
+)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    backtrace::Backtrace,
+    cell::Cell,
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::bounded;
+use ringway::{
+    config::plan::{Algorithm, BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
+    listener,
+    stats::{names::Count, worker::WorkerStats},
+    sys::ring,
+    worker::{
+        mailbox::{Command, Handle, Mailbox},
+        run::{Event, Start, spawn},
+    },
+};
+use tokio::sync::Notify;
+
+/// Exchanges before counting: pools, scratch space and the ring have their sizes then.
+const WARM_UP: usize = 200;
+/// Exchanges while counting.
+const COUNTED: usize = 1000;
+/// Counting goes on at least this long, so that what a worker does once a second falls into it.
+const COUNTED_TIME: Duration = Duration::from_millis(2200);
+/// Allocations shown with their backtraces.
+const SHOWN_MAX: usize = 5;
+/// No wait in this test is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Threads that ever allocated, each with a slot of its own: its kernel number and its count.
+static THREADS: [(AtomicI32, AtomicU64); 64] = [const { (AtomicI32::new(0), AtomicU64::new(0)) }; 64];
+static SLOTS_TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// The slot whose allocations are shown, and how many more of them.
+static SHOWN_SLOT: AtomicUsize = AtomicUsize::new(usize::MAX);
+static SHOWN_LEFT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static SLOT: Cell<usize> = const { Cell::new(usize::MAX) };
+    static SHOWING: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+/// Counts an allocation of this thread. Must not allocate itself, except to show a backtrace.
+fn count(bytes: usize) {
+    if SHOWING.get() {
+        return;
+    }
+    if SLOT.get() == usize::MAX {
+        SLOT.set(SLOTS_TAKEN.fetch_add(1, SeqCst));
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        THREADS.get(SLOT.get()).expect("few threads").0.store(thread, SeqCst);
+    }
+    THREADS[SLOT.get()].1.fetch_add(1, SeqCst);
+    let spend = |left: usize| left.checked_sub(1);
+    if SLOT.get() == SHOWN_SLOT.load(SeqCst) && SHOWN_LEFT.fetch_update(SeqCst, SeqCst, spend).is_ok() {
+        SHOWING.set(true);
+        eprintln!("the worker allocates {bytes} bytes:\n{}", Backtrace::force_capture());
+        SHOWING.set(false);
+    }
+}
+
+// SAFETY: every method calls the system's allocator with the arguments it was called with.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+/// The slot of a thread of this process, by its name.
+fn slot_of(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let named =
+        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+    let threads: Vec<i32> =
+        named.map(|task| task.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(threads.len(), 1, "one thread is called {name}");
+    THREADS.iter().position(|(thread, _)| thread.load(SeqCst) == threads[0]).expect("it has allocated before")
+}
+
+/// One worker over one backend.
+struct Worker {
+    address: SocketAddr,
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(backend: SocketAddr) -> Worker {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        let plan = Arc::new(plan(backend, core));
+        let bound = listener::bind::bind(plan.listeners[0].address, 1).unwrap();
+        let (mailbox, handle) = Mailbox::new(Arc::new(WorkerStats::new(&plan))).unwrap();
+        let (sender, events) = bounded(4);
+        let start = Start {
+            worker: 0,
+            core,
+            plan,
+            flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
+            sockets: bound.sockets,
+            mailbox,
+            peers: vec![handle.clone()],
+            offset: 0,
+            events: sender,
+            news: Arc::new(Notify::new()),
+        };
+        let thread = spawn(start).unwrap();
+        let event = events.recv_timeout(PATIENCE);
+        assert!(matches!(event, Ok((0, Event::Ready))), "{event:?}");
+        Worker { address: bound.address, handle, thread }
+    }
+
+    fn stop(self) {
+        self.handle.send(Command::Drain).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+fn plan(backend: SocketAddr, core: usize) -> Plan {
+    Plan {
+        listeners: vec![ListenerPlan {
+            name: "default".into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            mode: Mode::Http,
+            cluster: 0,
+        }],
+        clusters: vec![ClusterPlan {
+            name: "default".into(),
+            algorithm: Algorithm::RoundRobin,
+            backends: vec![BackendPlan {
+                name: backend.to_string().into(),
+                addresses: vec![backend],
+                weight: 1,
+            }],
+        }],
+        cores: vec![core],
+        admin: None,
+        timeouts: Timeouts::default(),
+        headers: HeaderPolicy::default(),
+    }
+}
+
+/// Answers every request on every connection with 128 bytes; sends no `Date`, which the worker has to add then.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || {
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 128\r\nServer: test\r\n\r\n{}",
+                    "x".repeat(128)
+                );
+                let mut inbox = Vec::new();
+                while read_message(&mut stream, &mut inbox) {
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Reads one message with its `Content-Length` body into `message`; false at the end of the stream.
+fn read_message(stream: &mut TcpStream, message: &mut Vec<u8>) -> bool {
+    message.clear();
+    let mut piece = [0; 4096];
+    loop {
+        if let Some(head) = message.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let text = std::str::from_utf8(&message[..head]).unwrap().to_ascii_lowercase();
+            let length = text
+                .split_once("content-length: ")
+                .map_or(0, |(_, rest)| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
+            assert!(message.len() <= head + 4 + length, "one message at a time");
+            if message.len() == head + 4 + length {
+                return true;
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) if message.is_empty() => return false,
+            received => {
+                let received = received.unwrap();
+                assert_ne!(received, 0, "the stream ends inside a message");
+                message.extend_from_slice(&piece[..received]);
+            }
+        }
+    }
+}
+
+/// Sends `request` again and again, at least `times` and for at least `time`.
+fn exchange(client: &mut TcpStream, request: &[u8], times: usize, time: Duration) -> u64 {
+    let (mut answer, begun, mut done) = (Vec::new(), Instant::now(), 0);
+    while done < times || begun.elapsed() < time {
+        client.write_all(request).unwrap();
+        assert!(read_message(client, &mut answer), "the connection is kept");
+        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(&[b'x'; 128]));
+        done += 1;
+    }
+    done as u64
+}
+
+#[test]
+fn a_warm_keep_alive_exchange_allocates_nothing() {
+    let worker = Worker::start(backend());
+    let mut client = TcpStream::connect(worker.address).unwrap();
+    client.set_nodelay(true).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let slot = slot_of("worker-0");
+    let count = || THREADS[slot].1.load(SeqCst);
+    let get =
+        b"GET /small?q=1 HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n".to_vec();
+    let mut post = b"POST /form HTTP/1.1\r\nHost: example.com\r\nContent-Length: 1024\r\n\r\n".to_vec();
+    post.resize(post.len() + 1024, b'p');
+
+    let mut exchanges = 0;
+    let mut found = Vec::new();
+    for (name, request) in [("GET", &get), ("POST", &post)] {
+        exchanges += exchange(&mut client, request, WARM_UP, Duration::ZERO);
+        SHOWN_LEFT.store(SHOWN_MAX, SeqCst);
+        SHOWN_SLOT.store(slot, SeqCst);
+        let before = count();
+        let counted = exchange(&mut client, request, COUNTED, COUNTED_TIME);
+        found.push((name, counted, count() - before));
+        SHOWN_SLOT.store(usize::MAX, SeqCst);
+        exchanges += counted;
+    }
+
+    assert_eq!(worker.handle.stats.get(Count::Requests), exchanges, "the worker has served them all");
+    assert_eq!(worker.handle.stats.get(Count::ConnectionsAccepted), 1, "on one connection");
+    let before = count();
+    drop(client);
+    worker.stop();
+    assert!(before > 0, "the worker's allocations are counted");
+    assert!(
+        found.iter().all(|(_, _, allocations)| *allocations == 0),
+        "method, exchanges, allocations: {found:?}"
+    );
+}
