@@ -6,6 +6,8 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::print_stderr,
@@ -21,7 +23,7 @@ use std::{
     backtrace::Backtrace,
     cell::Cell,
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -51,7 +53,7 @@ const COUNTED: usize = 1000;
 /// Counting goes on at least this long, so that what a worker does once a second falls into it.
 const COUNTED_TIME: Duration = Duration::from_millis(2200);
 /// Allocations shown with their backtraces.
-const SHOWN_MAX: usize = 5;
+const SHOWN_MAX: usize = 2;
 /// No wait in this test is longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,7 +65,7 @@ static THREADS: [(AtomicI32, AtomicU64); 64] = [const { (AtomicI32::new(0), Atom
 static SLOTS_TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The slot whose allocations are shown, and how many more of them.
 static SHOWN_SLOT: AtomicUsize = AtomicUsize::new(usize::MAX);
-static SHOWN_LEFT: AtomicUsize = AtomicUsize::new(0);
+static SHOWN_LEFT: AtomicUsize = AtomicUsize::new(SHOWN_MAX);
 
 thread_local! {
     static SLOT: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -80,9 +82,12 @@ fn count(bytes: usize) {
     if SLOT.get() == usize::MAX {
         SLOT.set(SLOTS_TAKEN.fetch_add(1, SeqCst));
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
-        THREADS.get(SLOT.get()).expect("few threads").0.store(thread, SeqCst);
+        if let Some((slot, _)) = THREADS.get(SLOT.get()) {
+            slot.store(thread, SeqCst);
+        }
     }
-    THREADS[SLOT.get()].1.fetch_add(1, SeqCst);
+    let Some((_, count)) = THREADS.get(SLOT.get()) else { return };
+    count.fetch_add(1, SeqCst);
     let spend = |left: usize| left.checked_sub(1);
     if SLOT.get() == SHOWN_SLOT.load(SeqCst) && SHOWN_LEFT.fetch_update(SeqCst, SeqCst, spend).is_ok() {
         SHOWING.set(true);
@@ -229,6 +234,8 @@ fn read_message(stream: &mut TcpStream, message: &mut Vec<u8>) -> bool {
             }
         }
         match stream.read(&mut piece) {
+            // The ring that was probed on this thread interrupts it once more while it goes away.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(0) | Err(_) if message.is_empty() => return false,
             received => {
                 let received = received.unwrap();
@@ -268,7 +275,6 @@ fn a_warm_keep_alive_exchange_allocates_nothing() {
     let mut found = Vec::new();
     for (name, request) in [("GET", &get), ("POST", &post)] {
         exchanges += exchange(&mut client, request, WARM_UP, Duration::ZERO);
-        SHOWN_LEFT.store(SHOWN_MAX, SeqCst);
         SHOWN_SLOT.store(slot, SeqCst);
         let before = count();
         let counted = exchange(&mut client, request, COUNTED, COUNTED_TIME);

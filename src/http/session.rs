@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// Receives into the inbox; one that stays empty is given back.
-    fn receive(&mut self) -> io::Result<usize> {
+    pub fn receive(&mut self) -> io::Result<usize> {
         let mut inbox = self.inbox.take().unwrap_or_else(|| self.shard.buffers.take_small());
         inbox.enlarge_when_full();
         let outcome = self.client.receive(inbox.space());

@@ -69,6 +69,11 @@ impl Stream {
         self.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
+    /// Asks the socket itself (one call) whether anything waits to be received.
+    pub fn is_silent(&self) -> bool {
+        self.descriptor().is_ok_and(socket::is_silent)
+    }
+
     /// Waits until receiving may succeed.
     pub async fn readable(&mut self) {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;

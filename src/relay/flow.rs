@@ -62,6 +62,8 @@ pub struct Flow {
     received_bytes: u64,
     sent_bytes: u64,
     touched: bool,
+    /// The last receive got all it had asked for, so there may be more in the socket.
+    capped: bool,
 }
 
 impl Flow {
@@ -91,6 +93,7 @@ impl Flow {
             received_bytes: 0,
             sent_bytes: 0,
             touched: false,
+            capped: false,
         }
     }
 
@@ -112,6 +115,11 @@ impl Flow {
     /// True while bytes are at hand that the sink does not take.
     pub fn is_waiting_for_sink(&self) -> bool {
         self.sent < self.ready || self.pipe.as_ref().is_some_and(|pipe| pipe.filled() > 0)
+    }
+
+    /// True when bytes behind the body may wait in the socket; false when it was seen empty.
+    pub fn may_have_left_more(&self) -> bool {
+        self.capped
     }
 
     /// The bytes that are ready to be sent, or sent already and still at hand.
@@ -273,6 +281,7 @@ impl Flow {
         let moved = pipe.fill(source.borrow()?, max)?;
         self.body.passed(moved as u64);
         self.bulk = moved as u64 >= SPLICE_BYTES_MIN / 2;
+        self.capped = moved == max;
         supplies.stats.add(Count::SplicedBytes, moved as u64);
         Ok(moved)
     }
@@ -280,15 +289,14 @@ impl Flow {
     fn fill_buffer(&mut self, source: &mut Stream, supplies: &Supplies<'_>) -> io::Result<usize> {
         self.pipe = None;
         let buffer = self.buffer.get_or_insert_with(|| supplies.buffers.take());
-        let mut space = buffer.space();
-        if let Body::Length(left) = self.body {
-            // Nothing behind the body is taken: it stays in the socket for whoever reads next.
-            let count = space.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            space = space.get_mut(..count).unwrap_or_default();
-        }
+        // Raw bytes that are not a whole line yet may fill a small one.
+        buffer.enlarge_when_full();
+        let space = buffer.space();
+        let room = space.len();
         let count = source.receive(space)?;
         buffer.grow(count);
         self.bulk = count as u64 >= SPLICE_BYTES_MIN;
+        self.capped = count == room;
         Ok(count)
     }
 

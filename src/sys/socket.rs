@@ -86,11 +86,17 @@ pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
 
 /// Receives without waiting; `Ok(0)` is the peer's end of stream.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
-    // One retry covers a signal; workers block every signal, so it does not repeat.
+    // A signal may come in between; one retry is enough, since they are rare.
     let (taken, _) = recv(&socket, &mut *into, RecvFlags::empty()).or_else(|error| {
         if error == rustix::io::Errno::INTR { recv(&socket, into, RecvFlags::empty()) } else { Err(error) }
     })?;
     Ok(taken)
+}
+
+/// True when nothing waits to be received: no byte, no end of stream, no error.
+pub fn is_silent(socket: impl AsFd) -> bool {
+    let mut byte = [0u8; 1];
+    matches!(recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Err(rustix::io::Errno::AGAIN))
 }
 
 /// Sends without waiting and without `SIGPIPE`.

@@ -33,10 +33,10 @@ impl Lease {
         &self.backend
     }
 
-    /// Back to the pool, clean and ready for the next request.
-    pub fn give_back(mut self, now: Millis) {
+    /// Back to the pool for the next request; `unsettled` if bytes may still follow the response.
+    pub fn give_back(mut self, now: Millis, unsettled: bool) {
         if let Some(stream) = self.stream.take() {
-            self.backend.pool().put(stream, now);
+            self.backend.pool().put(stream, now, unsettled);
         }
     }
 

@@ -14,7 +14,20 @@ use crate::{
 struct Idle {
     stream: Stream,
     since: Millis,
+    /// What followed its last response may still be on its way.
+    unsettled: bool,
 }
+
+impl Idle {
+    /// False while bytes behind the last response could arrive together with the answer to the next request.
+    fn is_settled(&self, now: Millis) -> bool {
+        !self.unsettled || now.saturating_sub(self.since) > SETTLE_MS
+    }
+}
+
+/// How long a connection settles whose last receive may have left bytes behind: longer than a round trip in a data
+/// centre and two ticks of the coarse clock.
+const SETTLE_MS: Millis = 9;
 
 /// Idle connections, the freshest on top.
 pub struct IdlePool {
@@ -37,28 +50,30 @@ impl IdlePool {
         IdlePool { idle: RefCell::default(), stats }
     }
 
-    /// Takes the freshest connection that has been silent, and tells how many were not.
-    pub fn take(&self) -> (Option<Stream>, u64) {
+    /// Takes the freshest settled connection that has been silent, and tells how many were not.
+    pub fn take(&self, now: Millis) -> (Option<Stream>, u64) {
         let mut stale = 0;
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut top) = idle.pop() {
+        while let Some(place) = idle.iter().rposition(|idle| idle.is_settled(now)) {
+            let mut freshest = idle.remove(place);
             self.stats.lower(BackendLevel::Idle);
-            if top.stream.watch_silence() {
-                return (Some(top.stream), stale);
+            if freshest.stream.watch_silence() {
+                return (Some(freshest.stream), stale);
             }
             stale += 1;
         }
         (None, stale)
     }
 
-    /// Keeps a connection for the next request. A full pool closes it instead.
-    pub fn put(&self, mut stream: Stream, now: Millis) {
+    /// Keeps a connection for the next request; one that is `unsettled` is left alone for a moment. A full pool
+    /// closes it instead.
+    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool) {
         let mut idle = self.idle.borrow_mut();
         // Arms the watch; a connection that speaks already is found at the next look.
         stream.watch_silence();
         if idle.len() < IDLE_PER_BACKEND_MAX {
             self.stats.raise(BackendLevel::Idle);
-            idle.push(Idle { stream, since: now });
+            idle.push(Idle { stream, since: now, unsettled });
         }
     }
 
