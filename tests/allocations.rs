@@ -51,7 +51,7 @@ const WARM_UP: usize = 200;
 /// Exchanges while counting.
 const COUNTED: usize = 1000;
 /// Counting goes on at least this long, so that what a worker does once a second falls into it.
-const COUNTED_TIME: Duration = Duration::from_millis(2200);
+const COUNTED_TIME: Duration = Duration::from_millis(1200);
 /// Allocations shown with their backtraces.
 const SHOWN_MAX: usize = 2;
 /// No wait in this test is longer.

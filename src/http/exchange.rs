@@ -43,7 +43,7 @@ pub async fn run(mut session: Box<Session>, found: Found) -> (Box<Session>, Next
 
 async fn serve(session: &mut Session, found: Found) -> Next {
     let shard = Rc::clone(&session.shard);
-    let _active = shard.stats.hold(Level::ExchangesActive);
+    let _active = shard.stats.hold_here(Level::ExchangesActive);
     let begun = Instant::now();
     let (request, upload) = match accept(session, found) {
         Ok(accepted) => accepted,

@@ -17,6 +17,7 @@ mod basics;
 mod bodies;
 mod bodies_refused;
 mod command_line;
+mod deadlines;
 mod interim;
 mod kernel_limits;
 mod malformed;

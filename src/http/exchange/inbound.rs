@@ -142,7 +142,7 @@ impl Exchange {
     async fn tunnel(&mut self, session: &mut Session, mut lease: Lease, buffer: Buffer) -> Next {
         let shard = Rc::clone(&session.shard);
         shard.stats.count(Count::Upgrades);
-        let _held = shard.stats.hold(Level::TunnelsActive);
+        let _held = shard.stats.hold_here(Level::TunnelsActive);
         let up = session
             .inbox
             .take()

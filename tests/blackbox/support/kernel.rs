@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
@@ -91,6 +92,25 @@ pub(crate) fn bound_without_listening() -> (OwnedFd, SocketAddr) {
 pub(crate) fn listen(socket: &OwnedFd) {
     // SAFETY: listen takes a descriptor that `socket` keeps open, and an integer.
     checked(unsafe { libc::listen(socket.as_raw_fd(), 64) }).unwrap();
+}
+
+/// A listener whose queue is full: further handshakes get no answer.
+pub(crate) struct FullListener {
+    pub(crate) address: SocketAddr,
+    _socket: OwnedFd,
+    _waiting: Vec<TcpStream>,
+}
+
+pub(crate) fn full_listener() -> FullListener {
+    let (socket, address) = bound_without_listening();
+    // SAFETY: listen takes a descriptor that `socket` keeps open, and an integer.
+    checked(unsafe { libc::listen(socket.as_raw_fd(), 0) }).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 16, "the queue never fills");
+    }
+    FullListener { address, _socket: socket, _waiting: waiting }
 }
 
 /// Makes the coming close of `stream` a reset.

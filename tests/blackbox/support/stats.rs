@@ -34,6 +34,11 @@ impl Stats {
         number(self.total(), "counters", name)
     }
 
+    /// How many requests were refused for a reason, over all workers.
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        number(self.total(), "refusals", reason)
+    }
+
     /// A gauge over all workers.
     pub(crate) fn gauge(&self, name: &str) -> u64 {
         number(self.total(), "gauges", name)
