@@ -2,9 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt::Write,
     time::{Duration, UNIX_EPOCH},
 };
 
+use httpdate::HttpDate;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A worker's formatted date.
@@ -19,7 +21,10 @@ impl DateCache {
     pub fn write(&self, out: &mut Vec<u8>) {
         let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec as u64;
         if self.second.replace(now) != now {
-            *self.text.borrow_mut() = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+            let mut text = self.text.borrow_mut();
+            text.clear();
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}", HttpDate::from(UNIX_EPOCH + Duration::from_secs(now)));
         }
         out.extend_from_slice(self.text.borrow().as_bytes());
     }

@@ -70,6 +70,12 @@ pub const MAILBOX_MAX: usize = 1024;
 /// Idle upstream connections a worker keeps for one backend.
 pub const IDLE_PER_BACKEND_MAX: usize = 1024;
 
+/// Interim (1xx) responses that may come before a final one.
+pub const INTERIM_MAX: usize = 32;
+
+/// Exchanges in a row that one connection may have without giving way to others.
+pub const EXCHANGES_PER_TURN_MAX: usize = 32;
+
 /// Different backends one request may be tried on.
 pub const ATTEMPTS_MAX: usize = 3;
 
@@ -83,4 +89,3 @@ const _: () = assert!(CHUNK_LINE_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(TRAILER_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(PIPES_KEPT_MAX <= PIPES_MAX);
 const _: () = assert!(PIPE_BYTES.is_power_of_two());
-const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize + 1, "offsets inside a head fit u32 with ease");

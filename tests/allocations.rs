@@ -29,11 +29,11 @@ use std::{
         Arc,
         atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use ringway::{
     config::plan::{Algorithm, BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
     listener,
@@ -137,7 +137,7 @@ fn slot_of(name: &str) -> usize {
 struct Worker {
     address: SocketAddr,
     handle: Handle,
-    thread: JoinHandle<()>,
+    events: Receiver<(usize, Event)>,
 }
 
 impl Worker {
@@ -159,15 +159,16 @@ impl Worker {
             events: sender,
             news: Arc::new(Notify::new()),
         };
-        let thread = spawn(start).unwrap();
+        spawn(start).unwrap();
         let event = events.recv_timeout(PATIENCE);
         assert!(matches!(event, Ok((0, Event::Ready))), "{event:?}");
-        Worker { address: bound.address, handle, thread }
+        Worker { address: bound.address, handle, events }
     }
 
     fn stop(self) {
         self.handle.send(Command::Drain).unwrap();
-        self.thread.join().unwrap();
+        let event = self.events.recv_timeout(PATIENCE);
+        assert!(matches!(event, Ok((0, Event::Ended))), "{event:?}");
     }
 }
 

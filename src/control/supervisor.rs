@@ -117,9 +117,16 @@ fn serve(
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
     runtime.block_on(
-        Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false }.watch(signals),
+        Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false, cut: false }
+            .watch(signals),
     )
 }
+
+/// How long the workers may take to cut everything.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a full mailbox is tried, five milliseconds apart.
+const TELL_ATTEMPTS: usize = 200;
 
 /// The signals that mean something (`signal(7)`); SIGPIPE is ignored since the start of every Rust program.
 struct Signals {
@@ -163,6 +170,8 @@ struct Supervisor {
     /// When a graceful stop becomes a cut.
     deadline: Option<Instant>,
     stopping: bool,
+    /// The order to cut has been given.
+    cut: bool,
 }
 
 impl Supervisor {
@@ -175,10 +184,10 @@ impl Supervisor {
                 Wake::Upgrade => {
                     warn!("binary upgrade is not available yet; start a new instance and stop this one")
                 }
-                Wake::Deadline => {
-                    self.deadline = None;
-                    self.tell(|| mailbox::Command::Cut).await;
+                Wake::Deadline if self.cut => {
+                    return Err(Failure::Runtime("a worker did not end; giving up on it".to_owned()));
                 }
+                Wake::Deadline => self.cut().await,
                 Wake::Events => self.read_events()?,
             }
             if self.ended == self.running.workers.len() {
@@ -211,9 +220,7 @@ impl Supervisor {
     async fn stop(&mut self, limited: bool) {
         if self.stopping {
             warn!("second signal: cutting every connection");
-            self.deadline = None;
-            self.tell(|| mailbox::Command::Cut).await;
-            return;
+            return self.cut().await;
         }
         self.stopping = true;
         self.draining.store(true, Relaxed);
@@ -224,10 +231,20 @@ impl Supervisor {
         self.tell(|| mailbox::Command::Drain).await;
     }
 
-    /// Sends a command to every worker; a full mailbox is tried again, since this one must arrive.
+    /// Ends every connection; a worker that cannot even do that is not waited for.
+    async fn cut(&mut self) {
+        self.cut = true;
+        self.deadline = Some(Instant::now() + CUT_TIMEOUT);
+        self.tell(|| mailbox::Command::Cut).await;
+    }
+
+    /// Sends a command to every worker; a full mailbox is tried again for a while, since this one must arrive.
     async fn tell(&self, command: impl Fn() -> mailbox::Command) {
         for worker in &self.running.workers {
-            while matches!(worker.send(command()), Err(TrySendError::Full(_))) {
+            for _ in 0..TELL_ATTEMPTS {
+                if !matches!(worker.send(command()), Err(TrySendError::Full(_))) {
+                    break;
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

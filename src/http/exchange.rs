@@ -35,6 +35,9 @@ use crate::{
 /// have nothing more to say.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
+/// The same once the response has begun and nothing of it comes.
+const QUIET_HALF_CLOSED: Duration = Duration::from_secs(30);
+
 /// Serves the request whose head `found` marks in the session's inbox.
 pub async fn run(mut session: Box<Session>, found: Found) -> (Box<Session>, Next) {
     let next = serve(&mut session, found).await;
@@ -45,19 +48,13 @@ async fn serve(session: &mut Session, found: Found) -> Next {
     let shard = Rc::clone(&session.shard);
     let _active = shard.stats.hold_here(Level::ExchangesActive);
     let begun = Instant::now();
+    let head_only = session.is_head_request();
     let (request, upload) = match accept(session, found) {
         Ok(accepted) => accepted,
-        Err(why) => return Box::pin(session.refuse(why, false)).await,
+        Err(why) => return Box::pin(session.refuse(why, head_only)).await,
     };
     shard.stats.count(Count::Requests);
-    let mut exchange = Exchange {
-        request,
-        upload,
-        upload_broken: false,
-        half_closed: false,
-        sent_at: begun,
-        response_begun: false,
-    };
+    let mut exchange = Exchange::new(request, upload, begun);
     let next = if exchange.request.last_hop {
         Box::pin(exchange.answer_ourselves(session)).await
     } else {
@@ -116,6 +113,10 @@ struct Exchange {
     upload_broken: bool,
     /// The client has ended its direction.
     half_closed: bool,
+    /// The client holds its body back until the backend says that it wants it.
+    awaits_continue: bool,
+    /// The response is being relayed.
+    responding: bool,
     /// When the request had been sent.
     sent_at: Instant,
     /// Bytes of the response have arrived.
@@ -123,11 +124,25 @@ struct Exchange {
 }
 
 impl Exchange {
+    fn new(request: Request, upload: Flow, begun: Instant) -> Self {
+        Exchange {
+            awaits_continue: request.expects_continue && !upload.is_received(),
+            request,
+            upload,
+            upload_broken: false,
+            half_closed: false,
+            responding: false,
+            sent_at: begun,
+            response_begun: false,
+        }
+    }
+
     /// Finds a backend, again if need be, and relays its answer.
     async fn serve(&mut self, session: &mut Session) -> Next {
         let mut tried = Tried::default();
         let mut same: Option<Rc<Backend>> = None;
         let mut unavailable = 503;
+        let mut retry: Option<Count> = None;
         loop {
             let fresh_only = same.is_some();
             let backend = same
@@ -137,6 +152,9 @@ impl Exchange {
                 session.shard.stats.count(Count::FaultNoBackend);
                 return Box::pin(self.answer(session, unavailable)).await;
             };
+            if let Some(reason) = retry.take() {
+                session.shard.stats.count(reason);
+            }
             let mut reused = false;
             let fault = match lease(session, &backend, fresh_only).await {
                 Err(fault) => fault,
@@ -152,9 +170,16 @@ impl Exchange {
                 }
             };
             self.blame(session, &backend, fault);
-            match self.decide(session, fault, reused) {
+            let verdict = self.decide(session, fault, reused);
+            retry = Some(if fault.phase == Phase::Connect {
+                Count::RetriesConnect
+            } else {
+                Count::RetriesReplay
+            });
+            match verdict {
                 Verdict::Afresh => same = Some(backend),
-                Verdict::Elsewhere(status) => unavailable = status,
+                // Once a request may have been delivered, nobody else's refusal makes that undone.
+                Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
                 Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
                 Verdict::Abort => return Next::Abort,
             }
@@ -163,6 +188,10 @@ impl Exchange {
 
     /// Counts a failure where it belongs.
     fn blame(&self, session: &Session, backend: &Backend, fault: Fault) {
+        if fault.kind == Kind::Cut {
+            // Counted with its connection.
+            return;
+        }
         session.shard.stats.count(fault.counter());
         let stats = backend.stats();
         match fault.counter() {
@@ -185,12 +214,8 @@ impl Exchange {
             answerable: true,
         };
         let verdict = verdict(fault, progress);
-        let stats = &session.shard.stats;
-        match verdict {
-            Verdict::Elsewhere(_) if fault.phase == Phase::Connect => stats.count(Count::RetriesConnect),
-            Verdict::Elsewhere(_) | Verdict::Afresh => stats.count(Count::RetriesReplay),
-            Verdict::Answer(_) if fault.kind == Kind::Died => stats.count(Count::RetriesRefused),
-            Verdict::Answer(_) | Verdict::Abort => {}
+        if matches!(verdict, Verdict::Answer(_)) && fault.kind == Kind::Died {
+            session.shard.stats.count(Count::RetriesRefused);
         }
         self.upload.rewind();
         self.upload_broken = false;
@@ -200,6 +225,7 @@ impl Exchange {
     /// Answers for the backends. The connection goes on if the request has been read to its end.
     async fn answer(&mut self, session: &mut Session, status: u16) -> Next {
         let head_only = self.request.method == Method::Head;
+        self.put_ahead(session);
         if !self.may_go_on(session) || status == 400 || status == 408 {
             return Box::pin(session.reply(status, head_only)).await;
         }
@@ -217,7 +243,7 @@ impl Exchange {
         } else {
             reply::options(&mut bytes, keep_alive, &session.shard.date);
         }
-        session.inbox = self.upload.split_leftover();
+        self.put_ahead(session);
         let next = self.send_own(session, 200, &bytes).await;
         if next == Next::KeepAlive && !keep_alive { Next::Linger } else { next }
     }

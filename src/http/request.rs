@@ -61,6 +61,8 @@ pub struct Request {
     pub body: Body,
     /// The client offers to switch protocols.
     pub upgrade: bool,
+    /// The client holds its body back until it hears of us (`Expect: 100-continue`).
+    pub expects_continue: bool,
     /// `Max-Forwards: 0`: the answer is ours (RFC 9110 section 7.6.2).
     pub last_hop: bool,
 }
@@ -87,6 +89,7 @@ struct Seen<'a> {
     upgrade_h2c: bool,
     max_forwards: Option<u64>,
     forwarded_for: bool,
+    expects_continue: bool,
 }
 
 /// The request line taken apart.
@@ -185,6 +188,7 @@ fn see<'a>(fields: &[Header<'a>], http10: bool) -> Result<Seen<'a>, Refusal> {
                 seen.max_forwards = Some(syntax::decimal(field.value).ok_or(Refusal::InvalidMaxForwards)?);
             }
             Known::ForwardedFor => seen.forwarded_for = true,
+            Known::Expect => seen.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
     }
@@ -266,6 +270,7 @@ fn forward(
         keep_alive: !seen.options.close && (!line.http10 || seen.options.keep_alive),
         body,
         upgrade,
+        expects_continue: seen.expects_continue && !line.http10,
         last_hop: counted && seen.max_forwards == Some(0),
     })
 }

@@ -12,6 +12,7 @@ fn get() -> Request {
         keep_alive: true,
         body: Body::Done,
         upgrade: false,
+        expects_continue: false,
         last_hop: false,
     }
 }

@@ -52,11 +52,7 @@ impl Scan {
             if self.start_line > 0 && empty {
                 let found =
                     Found { start: self.skipped, fields: self.skipped + self.start_line, end: self.seen };
-                return if self.seen - self.skipped > HEAD_BYTES_MAX {
-                    Err(ScanError::TooLarge)
-                } else {
-                    Ok(Some(found))
-                };
+                return if self.seen > HEAD_BYTES_MAX { Err(ScanError::TooLarge) } else { Ok(Some(found)) };
             }
             if self.start_line == 0 {
                 self.start_line_ended(empty)?;
@@ -80,7 +76,7 @@ impl Scan {
         if self.start_line == 0 && length > REQUEST_LINE_BYTES_MAX {
             return Err(ScanError::StartLineTooLong);
         }
-        if length >= HEAD_BYTES_MAX { Err(ScanError::TooLarge) } else { Ok(None) }
+        if self.seen >= HEAD_BYTES_MAX { Err(ScanError::TooLarge) } else { Ok(None) }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         buffer::Buffer,
         stream::Stream,
     },
-    limits::LINGER_BYTES_MAX,
+    limits::{EXCHANGES_PER_TURN_MAX, LINGER_BYTES_MAX},
     shard::Shard,
     stats::{
         names::{Count, Refusal},
@@ -61,6 +61,8 @@ pub struct Session {
     /// The client's address in text.
     pub peer: Box<str>,
     slots: Rc<Slots>,
+    /// Exchanges since this task last waited for a request.
+    in_a_row: usize,
     _open: Held,
 }
 
@@ -85,7 +87,17 @@ impl Session {
     ) -> Box<Self> {
         let alarm = shard.alarms.register();
         let peer = canonical(peer.ip()).to_string().into_boxed_str();
-        Box::new(Session { shard, client, inbox: None, alarm, cluster, peer, slots, _open: open })
+        Box::new(Session {
+            shard,
+            client,
+            inbox: None,
+            alarm,
+            cluster,
+            peer,
+            slots,
+            in_a_row: 0,
+            _open: open,
+        })
     }
 
     /// Serves the connection to its end.
@@ -109,12 +121,20 @@ impl Session {
                 }
                 Err(NoHead::Closed) => Next::Close,
                 // Rare, so its state is not carried by every connection.
-                Err(NoHead::Refused(why)) => Box::pin(self.refuse(why, false)).await,
+                Err(NoHead::Refused(why)) => {
+                    let head_only = self.is_head_request();
+                    Box::pin(self.refuse(why, head_only)).await
+                }
             };
             if next != Next::KeepAlive {
                 break next;
             }
             first = false;
+            self.in_a_row += 1;
+            if self.in_a_row >= EXCHANGES_PER_TURN_MAX {
+                // Requests sent ahead may never make this task wait; others, timers and orders get their turn.
+                self.give_way().await;
+            }
         };
         self.inbox = None;
         match next {
@@ -134,6 +154,9 @@ impl Session {
         }
         let mut timed = first;
         loop {
+            if self.alarm.rung() == Some(Ring::Cut) {
+                return Err(NoHead::Closed);
+            }
             if let Some(inbox) = &self.inbox {
                 match scan.advance(inbox.filled()) {
                     Ok(Some(found)) => return Ok(found),
@@ -152,6 +175,21 @@ impl Session {
                 Err(_) => return Err(self.gone()),
             }
         }
+    }
+
+    /// Lets others run, by way of the ring. A client that takes no answers is waited for here, for a while.
+    async fn give_way(&mut self) {
+        self.in_a_row = 0;
+        self.alarm.set(self.shard.plan.timeouts.head);
+        let client = &mut self.client;
+        // What rings here rings again where the next head is waited for.
+        let _ = self.alarm.bound(|cx| client.poll_writable(cx)).await;
+    }
+
+    /// True when what has come of the request says HEAD: its answer must have no content (RFC 9110 section 9.3.2).
+    pub fn is_head_request(&self) -> bool {
+        let start = self.inbox.as_ref().map(|inbox| inbox.filled().trim_ascii_start());
+        start.is_some_and(|start| start.starts_with(b"HEAD "))
     }
 
     /// Receives into the inbox; one that stays empty is given back.
@@ -176,6 +214,7 @@ impl Session {
 
     /// Idle: waits for a request to begin, for the idle time or a shutdown.
     async fn first_bytes(&mut self) -> Result<(), NoHead> {
+        self.in_a_row = 0;
         let (shard, client) = (&self.shard, &mut self.client);
         let waited = self.alarm.bound(|cx| match client.poll_readable(cx) {
             Poll::Pending if shard.is_draining() => Poll::Ready(false),

@@ -88,6 +88,11 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// True when nothing more can be received behind what it holds.
+    pub fn is_full(&self) -> bool {
+        self.end == self.bytes.len()
+    }
+
     /// Free bytes behind what it holds, to receive into; then call [`Self::grow`].
     pub fn space(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.end..).unwrap_or_default()

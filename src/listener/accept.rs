@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::{
     io::{alarm::Alarm, stream::Stream},
-    limits::ACCEPT_BATCH_MAX,
+    limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG},
     shard::Shard,
     stats::names::Count,
     sys::socket,
@@ -61,25 +61,49 @@ pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd,
     })
     .await;
     loop {
-        let pause = batch(&shard, &listener, &serve);
+        let batch = take_batch(&shard, &listener, &serve);
         if shard.is_draining() {
-            return;
+            return empty(&shard, &listener, &serve, batch);
         }
-        if pause {
-            wait(&alarm).await;
-        } else {
-            std::future::poll_fn(|cx| match listener.poll_readable(cx) {
-                Poll::Pending if shard.is_draining() => Poll::Ready(()),
-                other => other,
-            })
-            .await;
+        match batch {
+            Batch::Exhausted => wait(&alarm).await,
+            // The readiness of a queue that still holds connections comes by way of the ring, after others.
+            Batch::Full | Batch::Empty => {
+                std::future::poll_fn(|cx| match listener.poll_readable(cx) {
+                    Poll::Pending if shard.is_draining() => Poll::Ready(()),
+                    other => other,
+                })
+                .await;
+            }
         }
     }
 }
 
-/// Accepts a batch. True when accepting should pause.
-fn batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr)) -> bool {
-    let Ok(queue) = listener.borrow() else { return true };
+/// Takes everything a draining listener has already shaken hands with.
+fn empty(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr), mut batch: Batch) {
+    let batches = LISTEN_BACKLOG.unsigned_abs() as usize / ACCEPT_BATCH_MAX;
+    for _ in 0..batches {
+        if batch != Batch::Full {
+            return;
+        }
+        batch = take_batch(shard, listener, serve);
+    }
+}
+
+/// How a batch of accepts ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// Nobody waits any more.
+    Empty,
+    /// Somebody may still wait.
+    Full,
+    /// Descriptors or memory are used up, or something is wrong.
+    Exhausted,
+}
+
+/// Accepts a batch.
+fn take_batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr)) -> Batch {
+    let Ok(queue) = listener.borrow() else { return Batch::Exhausted };
     for _ in 0..ACCEPT_BATCH_MAX {
         match socket::accept(queue) {
             Ok((connection, peer)) => {
@@ -87,20 +111,20 @@ fn batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr))
                 serve(connection, peer);
             }
             Err(error) => match trouble(&error) {
-                Trouble::Empty => return false,
+                Trouble::Empty => return Batch::Empty,
                 Trouble::Aborted => shard.stats.count(Count::AcceptErrorsAborted),
                 Trouble::Exhausted => {
                     shard.stats.count(Count::AcceptErrorsDescriptors);
-                    return true;
+                    return Batch::Exhausted;
                 }
                 Trouble::Other => {
                     shard.stats.count(Count::AcceptErrorsOther);
-                    return true;
+                    return Batch::Exhausted;
                 }
             },
         }
     }
-    false
+    Batch::Full
 }
 
 async fn wait(alarm: &Alarm) {

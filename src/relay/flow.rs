@@ -17,7 +17,7 @@ use crate::{
         pipes::{LentPipe, PipePool},
         stream::Stream,
     },
-    limits::{HEADROOM_BYTES, PIPE_BYTES, SPLICE_BYTES_MIN, TURN_BYTES_MAX},
+    limits::{PIPE_BYTES, SPLICE_BYTES_MIN, TURN_BYTES_MAX},
     stats::{names::Count, worker::WorkerStats},
 };
 
@@ -69,7 +69,8 @@ pub struct Flow {
 impl Flow {
     /// A flow whose buffer begins with `head` finished bytes, followed by raw bytes of the body.
     pub fn new(buffer: Buffer, head: usize, body: Body) -> Result<Self, Broken> {
-        let mut flow = Flow { raw: head, ready: head, ..Flow::bare(Some(buffer), body) };
+        let capped = buffer.is_full();
+        let mut flow = Flow { raw: head, ready: head, capped, ..Flow::bare(Some(buffer), body) };
         flow.digest()?;
         flow.whole = flow.body.is_done();
         Ok(flow)
@@ -318,5 +319,3 @@ fn give_way(cx: &mut Context<'_>, source: &mut Stream) -> Poll<Result<(), Broken
     }
     Poll::Pending
 }
-
-const _: () = assert!(HEADROOM_BYTES < 64 * 1024);

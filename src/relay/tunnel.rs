@@ -16,6 +16,8 @@ use crate::{
 pub enum Ended {
     /// Both sides have said their last word.
     Properly,
+    /// The upstream side took no more, but all it had said before has been passed on.
+    Deaf,
     /// A side broke; the other one must not take that for an end.
     Broken(Broken),
     /// Silence for too long, or the worker ends.
@@ -33,7 +35,7 @@ pub async fn run(
     idle: Duration,
     supplies: Supplies<'_>,
 ) -> Ended {
-    let (mut up_open, mut down_open) = (true, true);
+    let (mut up_open, mut down_open, mut deaf) = (true, true, false);
     alarm.set(idle);
     poll_fn(|cx| {
         if let Some(ring) = alarm.rung() {
@@ -43,6 +45,11 @@ pub async fn run(
             match up.poll(cx, client, upstream, &supplies) {
                 Poll::Ready(Ok(())) => {
                     upstream.shutdown_write();
+                    up_open = false;
+                }
+                // A backend that takes no more may still have said something before.
+                Poll::Ready(Err(Broken::Sink(_))) => {
+                    deaf = true;
                     up_open = false;
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Ended::Broken(broken)),
@@ -62,7 +69,10 @@ pub async fn run(
         if account(&mut up, &mut down, &supplies) {
             alarm.set(idle);
         }
-        if up_open || down_open { Poll::Pending } else { Poll::Ready(Ended::Properly) }
+        if up_open || down_open {
+            return Poll::Pending;
+        }
+        Poll::Ready(if deaf { Ended::Deaf } else { Ended::Properly })
     })
     .await
 }

@@ -70,7 +70,7 @@ statistics! {
         FaultUpstreamMalformed "fault_upstream_malformed" "Responses that were not valid HTTP/1.x.",
         FaultLocal "fault_local" "Exchanges ended for want of descriptors, ports or memory here.",
         FaultNoBackend "fault_no_backend" "Requests for which no backend was left.",
-        IdleTimeouts "idle_timeouts" "Keep-alive connections closed after their idle time.",
+        IdleTimeouts "idle_timeouts" "Connections closed because no request came in time.",
         RingPolls "ring_polls" "Poll operations that fired on the ring.",
         Turns "turns" "Times a stream gave way to others after moving its share.",
     }
@@ -112,7 +112,7 @@ statistics! {
     BackendLevel {
         Active "active" "Exchanges in progress on it.",
         Idle "idle" "Idle pooled connections to it.",
-        Skipped "skipped" "1 while it is set aside after a refused connection.",
+        Skipped "skipped" "1 from a refused connection until the next one that is made.",
     }
 }
 

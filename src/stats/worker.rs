@@ -15,7 +15,7 @@ pub struct WorkerStats {
     counts: [Counter; Count::LEN],
     levels: [Gauge; Level::LEN],
     refusals: [Counter; Refusal::LEN],
-    /// From the first byte of a request to the last of its response.
+    /// From the complete head of a request to the last byte of its response.
     pub total_time: Histogram,
     /// From the end of the request to the first byte of the response.
     pub first_byte_time: Histogram,

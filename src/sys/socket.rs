@@ -8,8 +8,8 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, acceptfrom_with,
-    bind, connect, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect,
+    getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
 };
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -60,11 +60,6 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     let (socket, peer) = acceptfrom_with(listener, FLAGS)?;
     let peer = peer.and_then(|address| SocketAddr::try_from(address).ok());
     peer.map(|peer| (socket, peer)).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
-}
-
-/// Takes one connection off the queue and closes it, to shed load without descriptors to serve it.
-pub fn accept_and_close(listener: impl AsFd) -> io::Result<()> {
-    accept_with(listener, FLAGS).map(drop).map_err(Into::into)
 }
 
 /// Starts a handshake. `Ok(true)` when it is already done, `Ok(false)` when the socket becomes writable at

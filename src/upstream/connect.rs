@@ -48,7 +48,8 @@ async fn connect_to(address: SocketAddr, alarm: &Alarm, timeout: Duration) -> Re
 fn fault(error: io::Error) -> Fault {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+        // Ports run out for one destination only, so another backend may do: EADDRNOTAVAIL is not here.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
             Fault::local(Phase::Connect, Kind::Exhausted)
         }
         _ => Fault::upstream(Phase::Connect, Kind::Died),

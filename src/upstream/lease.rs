@@ -34,10 +34,9 @@ impl Lease {
     }
 
     /// Back to the pool for the next request; `unsettled` if bytes may still follow the response.
-    pub fn give_back(mut self, now: Millis, unsettled: bool) {
-        if let Some(stream) = self.stream.take() {
-            self.backend.pool().put(stream, now, unsettled);
-        }
+    /// False when it was not silent, and closed.
+    pub fn give_back(mut self, now: Millis, unsettled: bool) -> bool {
+        self.stream.take().is_some_and(|stream| self.backend.pool().put(stream, now, unsettled))
     }
 
     /// Closes with a reset, so that the backend does not take a cut request for a whole one.

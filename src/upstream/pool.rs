@@ -66,15 +66,16 @@ impl IdlePool {
     }
 
     /// Keeps a connection for the next request; one that is `unsettled` is left alone for a moment. A full pool
-    /// closes it instead.
-    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool) {
+    /// closes it instead. False when it was not silent, and closed.
+    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool) -> bool {
         let mut idle = self.idle.borrow_mut();
-        // Arms the watch; a connection that speaks already is found at the next look.
-        stream.watch_silence();
-        if idle.len() < IDLE_PER_BACKEND_MAX {
+        // A watch that has fired was for what has been received since; the next one begins with a look.
+        let silent = stream.watch_silence() || (stream.is_silent() && stream.watch_silence());
+        if silent && idle.len() < IDLE_PER_BACKEND_MAX {
             self.stats.raise(BackendLevel::Idle);
             idle.push(Idle { stream, since: now, unsettled });
         }
+        silent
     }
 
     /// Closes what is stale and what has been idle since before `oldest`.

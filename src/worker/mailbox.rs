@@ -4,7 +4,11 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::{limits::MAILBOX_MAX, stats::worker::WorkerStats, sys::doorbell::Doorbell};
+use crate::{
+    limits::MAILBOX_MAX,
+    stats::{names::Level, worker::WorkerStats},
+    sys::doorbell::Doorbell,
+};
 
 /// A command to a worker.
 #[derive(Debug)]
@@ -34,6 +38,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Connections the worker has, or will have when it has read its mail.
+    pub fn load(&self) -> u64 {
+        self.stats.level(Level::ConnectionsActive) + self.commands.len() as u64
+    }
+
     /// Queues a command and rings; a full queue, or one whose worker has ended, gives it back. Never blocks.
     pub fn send(&self, command: Command) -> Result<(), TrySendError<Command>> {
         self.commands.try_send(command)?;

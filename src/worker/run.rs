@@ -1,6 +1,9 @@
 //! A worker's life: pin, build the ring, listen, serve, drain, end.
 
-use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{
+    cell::Cell, convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll,
+    time::Duration,
+};
 
 use crossbeam::channel::{Sender, TrySendError};
 use monoio::{IoUringDriver, RuntimeBuilder};
@@ -64,18 +67,18 @@ pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{}", start.worker)).spawn(move || {
         let (worker, events, news) = (start.worker, start.events.clone(), Arc::clone(&start.news));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(start)));
-        let event = match outcome {
-            Ok(Ok(())) => Event::Ended,
-            Ok(Err(error)) => Event::Failed(error.to_string()),
-            Err(_) => Event::Failed("internal error (panic) outside a connection".to_owned()),
+        let why = match outcome {
+            Ok(Ok(never)) => match never {},
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "internal error (panic) outside a connection".to_owned(),
         };
         // Control reads until every worker has ended, so there is always room for a last word.
-        let _ = events.try_send((worker, event));
+        let _ = events.try_send((worker, Event::Failed(why)));
         news.notify_one();
     })
 }
 
-fn run(start: Start) -> io::Result<()> {
+fn run(start: Start) -> io::Result<Infallible> {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: start.core }) {
         return Err(io::Error::other(format!("cannot pin worker {} to core {}", start.worker, start.core)));
     }
@@ -90,12 +93,14 @@ struct Worker {
     slots: Rc<Slots>,
     peers: Vec<Handle>,
     mailbox: Mailbox,
-    /// Connections that have ended while draining.
+    /// The shutdown's time is over.
     cut: Cell<bool>,
+    /// Listeners that still accept.
+    listening: Cell<usize>,
 }
 
 impl Worker {
-    async fn live(start: Start) -> io::Result<()> {
+    async fn live(start: Start) -> io::Result<Infallible> {
         let stats = start.peers.get(start.worker).map(|handle| Arc::clone(&handle.stats));
         let stats = stats.ok_or_else(|| io::Error::other("a worker without statistics"))?;
         let shard = Shard::new(start.plan, stats, start.offset)?;
@@ -106,6 +111,7 @@ impl Worker {
             peers: start.peers,
             mailbox: start.mailbox,
             cut: Cell::new(false),
+            listening: Cell::new(0),
         });
         worker.keep_time()?;
         worker.sweep_pools();
@@ -114,7 +120,11 @@ impl Worker {
         }
         let _ = start.events.try_send((start.worker, Event::Ready));
         start.news.notify_one();
-        worker.read_mail().await
+        worker.read_mail().await?;
+        let _ = start.events.try_send((start.worker, Event::Ended));
+        start.news.notify_one();
+        // The ring goes on until the process ends: it still has connections to close, and others may go on for long.
+        std::future::pending().await
     }
 
     /// The one timer: sweeps the deadlines.
@@ -155,13 +165,20 @@ impl Worker {
         let queue = Stream::new(socket)?;
         let worker = Rc::clone(self);
         let serve = move |connection, peer| worker.place(listener, connection, peer);
-        monoio::spawn(accept::run(Rc::clone(&self.shard), queue, serve));
+        let accepting = accept::run(Rc::clone(&self.shard), queue, serve);
+        self.listening.set(self.listening.get() + 1);
+        let worker = Rc::clone(self);
+        monoio::spawn(async move {
+            accepting.await;
+            worker.listening.set(worker.listening.get().saturating_sub(1));
+            worker.mailbox.doorbell().ring();
+        });
         Ok(())
     }
 
     /// Serves a fresh connection here, or hands it to a worker that has much less to do.
     fn place(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: SocketAddr) {
-        let loads = self.peers.iter().map(|handle| handle.stats.level(Level::ConnectionsActive));
+        let loads = self.peers.iter().map(Handle::load);
         let chosen = spread::choose(self.me, loads);
         let command = Command::Serve { listener, connection, peer };
         let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining())
@@ -226,7 +243,8 @@ impl Worker {
                     }
                 }
             }
-            if self.shard.is_draining() && self.shard.stats.level(Level::ConnectionsActive) == 0 {
+            let idle = self.listening.get() == 0 && self.shard.stats.level(Level::ConnectionsActive) == 0;
+            if self.shard.is_draining() && idle {
                 return Ok(());
             }
         }

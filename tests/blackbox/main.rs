@@ -13,11 +13,14 @@
 mod support;
 
 mod aborts;
+mod answers;
 mod basics;
 mod bodies;
 mod bodies_refused;
 mod command_line;
 mod deadlines;
+mod desync;
+mod draining;
 mod interim;
 mod kernel_limits;
 mod malformed;
@@ -32,7 +35,9 @@ mod responses_forwarded;
 mod responses_refused;
 mod signals;
 mod spreading;
+mod stale;
 mod stillness;
 mod streaming;
 mod upgrade;
 mod upstreams;
+mod yielding;

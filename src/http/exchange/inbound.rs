@@ -54,9 +54,9 @@ impl Exchange {
         arrived: Arrived,
     ) -> Next {
         let Arrived { response, buffer, head } = arrived;
-        session.shard.stats.response(response.status);
         lease.backend().stats().response(response.status);
         if response.status == 101 {
+            session.shard.stats.response(response.status);
             return Box::pin(self.tunnel(session, lease, buffer)).await;
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
@@ -66,6 +66,9 @@ impl Exchange {
             },
             Err(_) => Err((Fault::upstream(Phase::Response, Kind::Malformed), false)),
         };
+        if !matches!(outcome, Err((_, false))) {
+            session.shard.stats.response(response.status);
+        }
         match outcome {
             Ok(remains) => self.finish(session, lease, &response, remains),
             Err((fault, begun)) => {
@@ -88,7 +91,7 @@ impl Exchange {
         lease: &mut Lease,
         download: &mut Flow,
     ) -> Result<(), Fault> {
-        let idle = session.shard.plan.timeouts.body_idle;
+        self.responding = true;
         let mut timed = false;
         poll_fn(|cx| {
             if let Some(ring) = session.alarm.rung().filter(|_| timed) {
@@ -106,13 +109,13 @@ impl Exchange {
             if let Poll::Ready(result) = polled {
                 return Poll::Ready(result.map_err(download_fault));
             }
-            // What becomes of a late upload shows in the response, which has begun.
-            if self.poll_upload(cx, session, lease).is_err() {
-                return Poll::Ready(Err(Fault::client(Phase::Response, Kind::Died)));
-            }
             if !timed || received + sent > 0 {
-                session.alarm.set(idle);
                 timed = true;
+                self.arm(session);
+            }
+            // What becomes of a late upload shows in the response, which has begun.
+            if self.poll_upload(cx, session, lease).is_err() || self.poll_client(cx, session).is_ready() {
+                return Poll::Ready(Err(Fault::client(Phase::Response, Kind::Died)));
             }
             Poll::Pending
         })
@@ -127,14 +130,17 @@ impl Exchange {
             session.shard.stats.count(Count::UpstreamPoisoned);
         }
         if uploaded && clean && response.reusable && !session.shard.is_draining() {
-            lease.give_back(alarm::now(), remains == Remains::Unknown);
+            if !lease.give_back(alarm::now(), remains == Remains::Unknown) {
+                session.shard.stats.count(Count::UpstreamStale);
+            }
         } else if !uploaded {
             lease.abort();
         }
         match (response.keep_alive, uploaded && session.inbox.is_none()) {
             (true, _) if uploaded => Next::KeepAlive,
-            (_, true) => Next::Close,
-            (_, false) => Next::Linger,
+            // A client that wanted to go on may have sent its next request already.
+            (_, true) if !self.request.keep_alive => Next::Close,
+            _ => Next::Linger,
         }
     }
 
@@ -155,6 +161,10 @@ impl Exchange {
                 .await;
         match ended {
             tunnel::Ended::Properly => Next::Close,
+            tunnel::Ended::Deaf => {
+                lease.abort();
+                Next::Linger
+            }
             tunnel::Ended::Broken(_) | tunnel::Ended::Rung(_) => {
                 lease.abort();
                 Next::Abort

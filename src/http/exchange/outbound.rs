@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Exchange, HALF_CLOSED};
+use super::{Exchange, HALF_CLOSED, QUIET_HALF_CLOSED};
 use crate::{
     fault::{Fault, Kind, Phase},
     http::{
@@ -16,6 +16,7 @@ use crate::{
         session::Session,
     },
     io::{alarm::Ring, buffer::Buffer},
+    limits::INTERIM_MAX,
     relay::flow::Broken,
     stats::names::{BackendCount, Count, Refusal},
     upstream::lease::Lease,
@@ -38,18 +39,26 @@ impl Exchange {
     ) -> Result<Arrived, Fault> {
         let mut incoming: Option<Buffer> = None;
         let mut scan = Scan::default();
+        let mut interim_count = 0;
+        self.arm(session);
         loop {
             if let Some(found) = self.response_head(session, lease, &mut incoming, &mut scan).await? {
                 let malformed = Fault::upstream(Phase::Response, Kind::Malformed);
                 let mut buffer = incoming.take().ok_or(malformed)?;
                 let (response, head) = self.rewrite(session, &buffer, found).ok_or(malformed)?;
                 if response.is_interim() {
+                    interim_count += 1;
+                    if interim_count > INTERIM_MAX {
+                        return Err(malformed);
+                    }
+                    self.awaits_continue = false;
                     Box::pin(self.pass_interim(session, response.status, &head)).await?;
                     session.shard.scratch.replace(head);
                     buffer.consume(found.end);
                     buffer.compact();
                     incoming = Some(buffer).filter(|buffer| !buffer.is_empty());
                     scan = Scan::default();
+                    self.arm(session);
                     continue;
                 }
                 let length = head.len();
@@ -73,7 +82,6 @@ impl Exchange {
         if let Some(found) = scan_response(scan, incoming)? {
             return Ok(Some(found));
         }
-        self.arm(session);
         poll_fn(|cx| {
             if let Some(ring) = session.alarm.rung() {
                 return Poll::Ready(Err(self.rung(ring)));
@@ -91,14 +99,17 @@ impl Exchange {
         .await
     }
 
-    /// The deadline of the current wait: the body's while it is sent, the response's after that.
-    fn arm(&self, session: &Session) {
+    /// Sets the deadline of the current wait, and moves it on when something has moved: the body's while one is sent
+    /// or received, else the response's.
+    pub(super) fn arm(&self, session: &Session) {
         let timeouts = &session.shard.plan.timeouts;
-        let sending = !self.upload.is_finished() && !self.upload_broken;
-        session.alarm.set(match (self.half_closed, sending) {
-            (true, _) => HALF_CLOSED,
-            (_, true) => timeouts.body_idle,
-            (_, false) => timeouts.response,
+        let sending = !self.upload.is_finished() && !self.upload_broken && !self.awaits_continue;
+        session.alarm.set(match (self.responding, self.half_closed, sending) {
+            // Who has left and who only listens look the same until something is sent.
+            (true, true, _) => timeouts.body_idle.min(QUIET_HALF_CLOSED),
+            (true, false, _) | (false, false, true) => timeouts.body_idle,
+            (false, true, _) => HALF_CLOSED,
+            (false, false, false) => timeouts.response,
         });
     }
 
@@ -107,7 +118,12 @@ impl Exchange {
         match ring {
             Ring::Cut => Fault::local(Phase::Request, Kind::Cut),
             Ring::Deadline if self.half_closed => Fault::client(Phase::Request, Kind::Died),
-            Ring::Deadline if self.upload.is_received() || self.upload_broken => {
+            Ring::Deadline
+                if self.upload.is_received()
+                    || self.upload_broken
+                    || self.awaits_continue
+                    || self.upload.is_waiting_for_sink() =>
+            {
                 Fault::upstream(Phase::Request, Kind::Silent)
             }
             Ring::Deadline => Fault::client(Phase::Request, Kind::Silent),
@@ -128,6 +144,7 @@ impl Exchange {
         let polled = self.upload.poll(cx, &mut session.client, upstream, &session.shard.supplies());
         let (received, sent) = self.upload.take_counts();
         let stats = &session.shard.stats;
+        self.awaits_continue &= received == 0;
         stats.add(Count::ClientReceivedBytes, received);
         stats.add(Count::UpstreamSentBytes, sent);
         lease.backend().stats().add(BackendCount::SentBytes, sent);
@@ -137,9 +154,7 @@ impl Exchange {
             Poll::Ready(Ok(())) => {
                 self.sent_at = Instant::now();
                 self.arm(session);
-                if session.inbox.is_none() {
-                    session.inbox = self.upload.split_leftover();
-                }
+                self.put_ahead(session);
             }
             // The backend may have answered before it stopped to listen: that answer is looked for first.
             Poll::Ready(Err(Broken::Sink(_))) => {
@@ -198,7 +213,8 @@ impl Exchange {
     }
 
     /// Watches the client while the backend thinks: its end ends the work; requests sent ahead are put aside.
-    fn poll_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<Fault> {
+    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<Fault> {
+        self.put_ahead(session);
         while self.upload.is_received() && !self.half_closed {
             let full = session.inbox.as_mut().is_some_and(|inbox| inbox.space().is_empty());
             if full || session.client.poll_readable(cx).is_pending() {
@@ -215,6 +231,14 @@ impl Exchange {
             }
         }
         Poll::Pending
+    }
+
+    /// What the client sent behind its request is the beginning of the next one, even while this one's last bytes
+    /// are still on their way.
+    pub(super) fn put_ahead(&mut self, session: &mut Session) {
+        if session.inbox.is_none() {
+            session.inbox = self.upload.split_leftover();
+        }
     }
 
     /// Checks a response head and writes the one for the client.

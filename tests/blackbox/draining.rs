@@ -1,0 +1,151 @@
+//! The orderly end on two workers, of which one still has work: idle, new and waiting connections.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use crate::support::deadline::within;
+use crate::support::kernel::allowed_cores;
+use crate::support::ringway::Options;
+use crate::support::wire::Closing;
+use crate::support::{Backend, Client, PATIENCE, Ringway};
+
+/// What happens without waiting for anything; far below the shutdown time-out of 25 s.
+const PROMPTLY: Duration = Duration::from_secs(2);
+
+/// A backend that holds answers to `/held` until the test lets them go.
+struct Holding {
+    backend: Backend,
+    asked: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Holding {
+    fn start() -> Self {
+        let (asked_here, asked) = channel();
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let backend = Backend::scripted(move |connection| {
+            while let Some(request) = connection.request() {
+                if request.target() == "/held" {
+                    asked_here.send(()).unwrap();
+                    // An error means that the test is over.
+                    let _over = released.lock().unwrap().recv();
+                }
+                connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+            }
+        });
+        Self { backend, asked, release }
+    }
+}
+
+fn two_workers(backend: &Backend) -> Options {
+    Ringway::options().backends(&[backend]).cores(2).json()
+}
+
+/// A kept connection that has been served, and the worker it is on.
+fn placed(ringway: &Ringway) -> (usize, Client) {
+    let before = ringway.stats().gauge_per_worker("connections_active");
+    let mut client = ringway.client();
+    assert_eq!(client.get("/").status, 200);
+    let after = ringway.stats().gauge_per_worker("connections_active");
+    let worker = (0..after.len()).find(|&worker| after[worker] > before[worker]);
+    (worker.unwrap_or_else(|| panic!("neither worker has it: {before:?}, {after:?}")), client)
+}
+
+/// Kept connections on both workers, at least two on each, and a request held on `worker`.
+fn with_one_held(ringway: &Ringway, holding: &Holding, worker: usize) -> (Client, Vec<Client>) {
+    let mut on = [Vec::new(), Vec::new()];
+    while on.iter().any(|clients| clients.len() < 3) {
+        let (worker, client) = placed(ringway);
+        on[worker].push(client);
+        assert!(on[0].len() + on[1].len() < 40, "all connections are on one worker");
+    }
+    let mut held = on[worker].pop().unwrap();
+    held.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    holding.asked.recv_timeout(PATIENCE).unwrap();
+    (held, on.into_iter().flatten().collect())
+}
+
+/// Whether a connection is refused; one that is neither refused nor made in time counts as made.
+fn is_refused(ringway: &Ringway) -> bool {
+    let attempt = TcpStream::connect_timeout(&ringway.address(), PROMPTLY);
+    attempt.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Lets the held request go, and sees the process end.
+fn let_go(mut ringway: Ringway, holding: &Holding, mut held: Client) {
+    assert!(ringway.ended().is_none(), "it did not wait for the held request");
+    holding.release.send(()).unwrap();
+    let response = held.last_response().unwrap();
+    assert_eq!((response.status, response.text().as_str()), (200, "done"));
+    // Else it would wait a moment for what the client may still be sending.
+    drop(held);
+    assert_eq!(ringway.wait_exit(PATIENCE), Some(0));
+}
+
+#[test]
+fn idle_connections_of_both_workers_are_closed_while_one_works() {
+    if allowed_cores().len() < 2 {
+        eprintln!("there is only one core, and so no second worker");
+        return;
+    }
+    for worker in [0, 1] {
+        let holding = Holding::start();
+        let ringway = two_workers(&holding.backend).start();
+        let (held, mut idle) = with_one_held(&ringway, &holding, worker);
+        ringway.signal(libc::SIGTERM);
+        for client in &mut idle {
+            client.set_patience(PROMPTLY);
+            assert_eq!(client.closing(), Closing::Fin);
+        }
+        let_go(ringway, &holding, held);
+    }
+}
+
+#[test]
+fn every_new_connection_is_refused_while_one_worker_still_works() {
+    if allowed_cores().len() < 2 {
+        eprintln!("there is only one core, and so no second worker");
+        return;
+    }
+    for worker in [0, 1] {
+        let holding = Holding::start();
+        let ringway = two_workers(&holding.backend).start();
+        let (held, _idle) = with_one_held(&ringway, &holding, worker);
+        ringway.signal(libc::SIGTERM);
+        let refused = within(PROMPTLY, || is_refused(&ringway).then_some(()));
+        assert!(refused.is_some(), "held on {worker}: new connections are still taken");
+        for attempt in 0..20 {
+            assert!(is_refused(&ringway), "held on {worker}: attempt {attempt} was not refused");
+        }
+        let_go(ringway, &holding, held);
+    }
+}
+
+/// Whoever was shaken hands with before the end began is served.
+#[test]
+fn what_waits_in_the_accept_queue_when_the_end_begins_is_answered() {
+    for cores in [1, 2] {
+        let backend = Backend::well_behaved("complete");
+        let mut ringway = Ringway::options().backends(&[&backend]).cores(cores).start();
+        assert_eq!(ringway.get("/").status, 200);
+        ringway.signal(libc::SIGSTOP);
+        let mut clients: Vec<_> = (0..100).map(|_| ringway.client()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        }
+        ringway.signal(libc::SIGTERM);
+        ringway.signal(libc::SIGCONT);
+        let answers = clients.iter_mut().map(|client| client.response_to("GET"));
+        let missing: Vec<_> = answers
+            .enumerate()
+            .filter(|(_, answer)| !answer.as_ref().is_ok_and(|answer| answer.text() == "complete"))
+            .collect();
+        assert!(missing.is_empty(), "{cores} workers, {} unanswered: {missing:?}", missing.len());
+        drop(clients);
+        assert_eq!(ringway.wait_exit(PATIENCE), Some(0));
+    }
+}
