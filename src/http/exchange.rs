@@ -117,7 +117,7 @@ struct Exchange {
     awaits_continue: bool,
     /// The response is being relayed.
     responding: bool,
-    /// When the request had been sent.
+    /// When the request had been sent; for one that was all there at once, when that began.
     sent_at: Instant,
     /// Bytes of the response have arrived.
     response_begun: bool,
@@ -170,6 +170,8 @@ impl Exchange {
                 }
             };
             self.blame(session, &backend, fault);
+            // Once a request may have been delivered, nobody else's refusal makes that undone.
+            unavailable = if self.upload.has_sent() { 502 } else { unavailable };
             let verdict = self.decide(session, fault, reused);
             retry = Some(if fault.phase == Phase::Connect {
                 Count::RetriesConnect
@@ -178,7 +180,6 @@ impl Exchange {
             });
             match verdict {
                 Verdict::Afresh => same = Some(backend),
-                // Once a request may have been delivered, nobody else's refusal makes that undone.
                 Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
                 Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
                 Verdict::Abort => return Next::Abort,

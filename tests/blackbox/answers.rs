@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::ringway::Options;
 use crate::support::wire::Failure;
-use crate::support::{Backend, Client, PATIENCE, Ringway, refusing_address};
+use crate::support::{Backend, Client, PATIENCE, Ringway, eventually, refusing_address};
 
 /// Divides every deadline: response 300 ms and body 3 s at 100.
 fn hastened(factor: u32) -> Options {
@@ -85,6 +85,24 @@ fn a_get_that_died_at_one_backend_and_is_refused_by_the_other_is_a_502() {
         assert_eq!(ringway.get("/").status, 502, "the dying one first: {dying_first}");
         assert_eq!(dying.requests().len(), 1);
     }
+}
+
+/// It was delivered on the kept connection; that the backend then refuses to be asked again does not undo that.
+#[test]
+fn a_get_that_died_on_a_kept_connection_and_is_then_refused_is_a_502() {
+    let backend = Backend::scripted(|connection| {
+        connection.request();
+        connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
+        connection.request();
+    });
+    let address = backend.address;
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    assert_eq!(client.get("/").text(), "a");
+    // It stops listening; the connection it has stays.
+    drop(backend);
+    eventually("the backend to refuse", || Client::try_connect(address).err());
+    assert_eq!(client.get("/").status, 502);
 }
 
 #[test]
@@ -293,22 +311,21 @@ fn the_last_words_of_a_tunnel_wait_for_a_slow_client() {
             connection.say(&[SWITCH, &said].concat());
             connection.finish();
             wait(&gate);
+            connection.reset();
         }
     });
     let ringway = Ringway::counted_in_front_of(&[&backend]);
     let mut client = ringway.client();
     client.send(UPGRADE).unwrap();
-    let mut writer = client.stream.try_clone().unwrap();
-    let writing = thread::spawn(move || while writer.write_all(&[b'u'; 10_000]).is_ok() {});
     let all = (SWITCH.len() + words.len()) as u64;
     ringway.wait_stats("all of the words", |stats| stats.counter("upstream_received_bytes") == all);
-    // The client's bytes are unread there, so this is a reset.
     drop(leave);
+    eventually("the backend's end", || (backend.closed() == 1).then_some(()));
+    // Nobody takes this any more.
+    client.send(b"still here").unwrap();
     ringway.wait_stats("the end of the tunnel", |stats| stats.gauge("tunnels_active") == 0);
     assert_eq!(client.response().status, 101);
     let heard = everything(&mut client);
-    drop(client.stream.shutdown(Shutdown::Both));
-    writing.join().unwrap();
     assert_eq!(heard.len(), words.len());
     assert!(heard == words);
 }

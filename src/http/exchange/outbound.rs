@@ -152,7 +152,9 @@ impl Exchange {
             Poll::Pending if sent == 0 => {}
             Poll::Pending => self.arm(session),
             Poll::Ready(Ok(())) => {
-                self.sent_at = Instant::now();
+                if !self.upload.is_whole() {
+                    self.sent_at = Instant::now();
+                }
                 self.arm(session);
                 self.put_ahead(session);
             }
