@@ -2,6 +2,7 @@
 //! end. Runs on the main thread.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     future,
     io::{self, Write},
@@ -117,13 +118,24 @@ fn serve(
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
     runtime.block_on(
-        Supervisor { running, draining, format, ended: 0, deadline: None, stopping: false, cut: false }
-            .watch(signals),
+        Supervisor {
+            running,
+            draining,
+            format,
+            ended: HashSet::new(),
+            deadline: None,
+            stopping: false,
+            cut: false,
+        }
+        .watch(signals),
     )
 }
 
 /// How long the workers may take to cut everything.
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How soon to look again when every worker has ended once and one has been handed a connection since.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often a full mailbox is tried, five milliseconds apart.
 const TELL_ATTEMPTS: usize = 200;
@@ -165,8 +177,8 @@ struct Supervisor {
     running: Running,
     draining: Arc<AtomicBool>,
     format: LogFormat,
-    /// Workers that have ended.
-    ended: usize,
+    /// Workers that have accepted their last connection.
+    ended: HashSet<usize>,
     /// When a graceful stop becomes a cut.
     deadline: Option<Instant>,
     stopping: bool,
@@ -190,7 +202,7 @@ impl Supervisor {
                 Wake::Deadline => self.cut().await,
                 Wake::Events => self.read_events()?,
             }
-            if self.ended == self.running.workers.len() {
+            if self.has_ended().await {
                 self.farewell();
                 return Ok(());
             }
@@ -204,6 +216,12 @@ impl Supervisor {
                 None => future::pending().await,
             }
         };
+        let look_again = async {
+            match self.ended.len() == self.running.workers.len() {
+                true => tokio::time::sleep(LOOK_AGAIN).await,
+                false => future::pending().await,
+            }
+        };
         tokio::select! {
             _ = signals.terminate.recv() => Wake::Stop { limited: true },
             _ = signals.interrupt.recv() => Wake::Stop { limited: true },
@@ -213,6 +231,7 @@ impl Supervisor {
             _ = signals.user2.recv() => Wake::Upgrade,
             () = self.running.news.notified() => Wake::Events,
             () = deadline => Wake::Deadline,
+            () = look_again => Wake::Events,
         }
     }
 
@@ -254,13 +273,26 @@ impl Supervisor {
         while let Ok((worker, event)) = self.running.events.try_recv() {
             match event {
                 Event::Ready => {}
-                Event::Ended => self.ended += 1,
+                Event::Ended => {
+                    self.ended.insert(worker);
+                }
                 Event::Failed(why) => {
                     return Err(Failure::Runtime(format!("worker {worker} has failed: {why}")));
                 }
             }
         }
         Ok(())
+    }
+
+    /// True when no worker accepts any more, none has a connection, and none is on its way to one. That is looked at
+    /// twice, because between a mailbox and a count a connection is nowhere for a moment.
+    async fn has_ended(&self) -> bool {
+        let quiet = || self.running.workers.iter().all(|worker| worker.load() == 0);
+        if self.ended.len() < self.running.workers.len() || !quiet() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        quiet()
     }
 
     fn report(&self) -> Report {

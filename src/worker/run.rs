@@ -32,7 +32,7 @@ const POOL_SWEEP: Duration = Duration::from_secs(1);
 pub enum Event {
     /// It listens.
     Ready,
-    /// It has ended, cleanly.
+    /// It drains, accepts no more and has no connection. Another worker may still hand it one.
     Ended,
     /// It could not start, or its ring failed.
     Failed(String),
@@ -120,11 +120,12 @@ impl Worker {
         }
         let _ = start.events.try_send((start.worker, Event::Ready));
         start.news.notify_one();
-        worker.read_mail().await?;
-        let _ = start.events.try_send((start.worker, Event::Ended));
-        start.news.notify_one();
-        // The ring goes on until the process ends: it still has connections to close, and others may go on for long.
-        std::future::pending().await
+        worker
+            .read_mail(|| {
+                let _ = start.events.try_send((start.worker, Event::Ended));
+                start.news.notify_one();
+            })
+            .await
     }
 
     /// The one timer: sweeps the deadlines.
@@ -220,9 +221,12 @@ impl Worker {
         }
     }
 
-    /// Follows commands until the worker has drained.
-    async fn read_mail(self: &Rc<Self>) -> io::Result<()> {
+    /// Follows commands until the process ends, and tells whenever nothing is left to do while draining: another
+    /// worker, not drained yet, may still hand a connection over after that, and closed connections still need the
+    /// ring.
+    async fn read_mail(self: &Rc<Self>, tell: impl Fn()) -> io::Result<Infallible> {
         let mut bell = Stream::new(self.mailbox.doorbell().duplicate()?)?;
+        let mut told = false;
         loop {
             bell.readable().await;
             self.mailbox.doorbell().silence();
@@ -244,9 +248,11 @@ impl Worker {
                 }
             }
             let idle = self.listening.get() == 0 && self.shard.stats.level(Level::ConnectionsActive) == 0;
-            if self.shard.is_draining() && idle {
-                return Ok(());
+            let ended = self.shard.is_draining() && idle;
+            if ended && !told {
+                tell();
             }
+            told = ended;
         }
     }
 }
