@@ -21,6 +21,7 @@ mod command_line;
 mod deadlines;
 mod desync;
 mod draining;
+mod economy;
 mod interim;
 mod kernel_limits;
 mod malformed;
