@@ -24,7 +24,7 @@ pub const HEADROOM_BYTES: usize = 1024;
 pub const BUFFER_BYTES: usize = HEADROOM_BYTES + HEAD_BYTES_MAX;
 
 /// Size of a small pooled buffer: nearly every request head. A request stays in its buffer until its response
-/// begins, so these are many, and large ones in their place cost a fifth more CPU at 512 connections.
+/// begins, so these are many and should touch little memory.
 pub const SMALL_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Free large buffers a worker keeps; more are given back to the allocator.

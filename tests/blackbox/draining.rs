@@ -2,44 +2,16 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::support::deadline::within;
 use crate::support::kernel::allowed_cores;
 use crate::support::ringway::Options;
 use crate::support::wire::Closing;
-use crate::support::{Backend, Client, PATIENCE, Ringway};
+use crate::support::{Backend, Client, Holding, PATIENCE, Ringway};
 
 /// What happens without waiting for anything; far below the shutdown time-out of 25 s.
 const PROMPTLY: Duration = Duration::from_secs(2);
-
-/// A backend that holds answers to `/held` until the test lets them go.
-struct Holding {
-    backend: Backend,
-    asked: Receiver<()>,
-    release: Sender<()>,
-}
-
-impl Holding {
-    fn start() -> Self {
-        let (asked_here, asked) = channel();
-        let (release, released) = channel::<()>();
-        let released = Mutex::new(released);
-        let backend = Backend::scripted(move |connection| {
-            while let Some(request) = connection.request() {
-                if request.target() == "/held" {
-                    asked_here.send(()).unwrap();
-                    // An error means that the test is over.
-                    let _over = released.lock().unwrap().recv();
-                }
-                connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
-            }
-        });
-        Self { backend, asked, release }
-    }
-}
 
 fn two_workers(backend: &Backend) -> Options {
     Ringway::options().backends(&[backend]).cores(2).json()

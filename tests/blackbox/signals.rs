@@ -1,42 +1,18 @@
 //! Signals: an orderly end, a sudden end, statistics, and the ones that must not end anything.
 
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::support::kernel::allowed_cores;
 use crate::support::stats::{backends, entries};
 use crate::support::wire::Closing;
-use crate::support::{Backend, Client, PATIENCE, Ringway};
+use crate::support::{Backend, Client, Holding, PATIENCE, Ringway};
 
 /// Well below the shutdown time-out of 25 s.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A backend that holds every answer until the test lets it go.
-struct Holding {
-    backend: Backend,
-    asked: Receiver<()>,
-    release: Sender<()>,
-}
-
 impl Holding {
-    fn start() -> Self {
-        let (asked_here, asked) = channel();
-        let (release, released) = channel::<()>();
-        let released = Mutex::new(released);
-        let backend = Backend::scripted(move |connection| {
-            while let Some(request) = connection.request() {
-                if request.target() == "/held" {
-                    asked_here.send(()).unwrap();
-                    // An error means that the test is over.
-                    let _over = released.lock().unwrap().recv();
-                }
-                connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
-            }
-        });
-        Self { backend, asked, release }
-    }
-
     /// A client whose request has arrived at the backend and is held there.
     fn hold(&self, ringway: &Ringway) -> Client {
         let mut client = ringway.client();

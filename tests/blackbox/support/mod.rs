@@ -5,6 +5,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod deadline;
+pub(crate) mod holding;
 pub(crate) mod kernel;
 pub(crate) mod message;
 pub(crate) mod ringway;
@@ -15,6 +16,7 @@ pub(crate) mod wire;
 pub(crate) use backend::{Backend, Connection, refusing_address};
 pub(crate) use client::{Client, Response};
 pub(crate) use deadline::{PATIENCE, eventually};
+pub(crate) use holding::Holding;
 pub(crate) use message::Head;
 pub(crate) use ringway::Ringway;
 pub(crate) use seed::{Seed, digest};
