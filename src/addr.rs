@@ -1,13 +1,22 @@
-//! Addresses as operators write them: backends (`http://host:port;weight=3`) and listeners (`127.0.0.1:80`).
+//! Addresses as operators write them: backends (`http://host:port;weight=3`) and listeners (`127.0.0.1:80`), each
+//! with a UNIX socket (`unix:/path`) instead of a host and a port if need be.
 //!
 //! Owns their grammar and its errors, which name the wrong token and what would be right. Never resolves a
 //! name (that is `control::resolve`), opens a socket or reads a file. Pure; runs on the control thread
 //! before anything is opened.
 
+mod endpoint;
+mod networks;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
+};
+
+pub use self::{
+    endpoint::{Endpoint, UnixPath, UnixPathError},
+    networks::{NetworkError, Networks},
 };
 
 /// Longest host name DNS can carry, in bytes.
@@ -46,12 +55,24 @@ impl Scheme {
 pub struct BackendAddress {
     /// The scheme, if one was written.
     pub scheme: Option<Scheme>,
-    /// A host name or an IP literal, as written, IPv6 without its brackets.
-    pub host: Box<str>,
-    /// 1 to 65 535.
-    pub port: u16,
+    /// Where it is.
+    pub target: Target,
     /// Relative share; 0 takes no new work.
     pub weight: u16,
+}
+
+/// Where a backend is, as it was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Behind the network, or on a port of this host.
+    Host {
+        /// A host name or an IP literal, as written, IPv6 without its brackets.
+        host: Box<str>,
+        /// 1 to 65 535.
+        port: u16,
+    },
+    /// A UNIX socket of this host.
+    Unix(UnixPath),
 }
 
 /// What is wrong with an address, and what would be right.
@@ -81,6 +102,8 @@ pub enum AddressError {
     Port { address: String, port: String },
     #[error("backend `{address}`: `{host}` is neither a host name nor an IP address")]
     Host { address: String, host: String },
+    #[error("backend `{address}`: {why}")]
+    Unix { address: String, why: UnixPathError },
     #[error("backend `{address}`: an IPv6 address needs brackets and a port, such as `[::1]:80`")]
     Brackets { address: String },
     #[error("backend `{address}`: unknown option `{option}`, only `;weight=N` is understood")]
@@ -91,6 +114,8 @@ pub enum AddressError {
     Weight { address: String, weight: String },
     #[error("`{address}` has no port: write `ADDR:PORT`, `:PORT` or `[ADDR]:PORT`")]
     ListenForm { address: String },
+    #[error("`{address}`: {why}")]
+    ListenUnix { address: String, why: UnixPathError },
     #[error("`{host}` is not an IP address: write one such as `127.0.0.1`, or `*` for all")]
     ListenHost { host: String },
     #[error("`{port}` is not a port: write a number from 0 to 65535 (0 lets the kernel choose)")]
@@ -98,14 +123,23 @@ pub enum AddressError {
 }
 
 impl BackendAddress {
-    /// `host:port` as the operator wrote it, IPv6 in brackets: the backend's name in logs and metrics.
+    /// `host:port` as the operator wrote it, IPv6 in brackets, or `unix:/path`: the backend's name in logs and
+    /// metrics.
     pub fn authority(&self) -> String {
-        authority(&self.host, self.port)
+        match &self.target {
+            Target::Host { host, port } => authority(host, *port),
+            Target::Unix(path) => path.to_string(),
+        }
     }
 
-    /// The address if the host is an IP literal, which needs no lookup.
-    pub fn literal(&self) -> Option<SocketAddr> {
-        self.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
+    /// The endpoint if there is no host name to look up.
+    pub fn literal(&self) -> Option<Endpoint> {
+        match &self.target {
+            Target::Host { host, port } => {
+                host.parse().ok().map(|ip: IpAddr| Endpoint::Inet(SocketAddr::new(ip, *port)))
+            }
+            Target::Unix(path) => Some(Endpoint::Unix(path.clone())),
+        }
     }
 
     /// Whether both name the same target: names ignore case and the final dot, IP literals their spelling.
@@ -113,11 +147,14 @@ impl BackendAddress {
         fn bare(host: &str) -> &str {
             host.strip_suffix('.').unwrap_or(host)
         }
-        match (self.literal(), other.literal()) {
-            (Some(mine), Some(theirs)) => mine == theirs,
-            (None, None) => {
-                self.port == other.port && bare(&self.host).eq_ignore_ascii_case(bare(&other.host))
-            }
+        match (&self.target, &other.target, self.literal(), other.literal()) {
+            (_, _, Some(mine), Some(theirs)) => mine == theirs,
+            (
+                Target::Host { host: mine, port: my_port },
+                Target::Host { host: theirs, port: their_port },
+                None,
+                None,
+            ) => my_port == their_port && bare(mine).eq_ignore_ascii_case(bare(theirs)),
             _ => false,
         }
     }
@@ -127,8 +164,7 @@ impl From<SocketAddr> for BackendAddress {
     fn from(address: SocketAddr) -> Self {
         BackendAddress {
             scheme: None,
-            host: address.ip().to_string().into(),
-            port: address.port(),
+            target: Target::Host { host: address.ip().to_string().into(), port: address.port() },
             weight: DEFAULT_WEIGHT,
         }
     }
@@ -156,6 +192,11 @@ impl FromStr for BackendAddress {
             Some((target, options)) => (target, Some(options)),
             None => (text, None),
         };
+        let weight = || options.map_or(Ok(DEFAULT_WEIGHT), |options| parse_options(options, text));
+        if let Some(path) = UnixPath::parse(target) {
+            let path = path.map_err(|why| AddressError::Unix { address: text.to_owned(), why })?;
+            return Ok(BackendAddress { scheme: None, target: Target::Unix(path), weight: weight()? });
+        }
         let (scheme, rest) = match target.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
             None => (None, target),
@@ -175,8 +216,7 @@ impl FromStr for BackendAddress {
             let right = target.strip_suffix(path).unwrap_or(target).to_owned();
             return Err(AddressError::Path { address: text.to_owned(), path: path.to_owned(), right });
         }
-        let weight = options.map_or(Ok(DEFAULT_WEIGHT), |options| parse_options(options, text))?;
-        Ok(BackendAddress { scheme, host: host.into(), port, weight })
+        Ok(BackendAddress { scheme, target: Target::Host { host: host.into(), port }, weight: weight()? })
     }
 }
 
@@ -301,11 +341,11 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Where to listen: `ADDR:PORT`, `[ADDR]:PORT`, or `:PORT` and `*:PORT` for every IPv4 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Where to listen: `ADDR:PORT`, `[ADDR]:PORT`, `:PORT` and `*:PORT` for every IPv4 address, or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenAddress(
-    /// The address to bind; port 0 lets the kernel choose.
-    pub SocketAddr,
+    /// What to bind; port 0 lets the kernel choose.
+    pub Endpoint,
 );
 
 impl fmt::Display for ListenAddress {
@@ -318,6 +358,10 @@ impl FromStr for ListenAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = UnixPath::parse(text) {
+            let path = path.map_err(|why| AddressError::ListenUnix { address: text.to_owned(), why })?;
+            return Ok(ListenAddress(Endpoint::Unix(path)));
+        }
         let form = || AddressError::ListenForm { address: text.to_owned() };
         let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -330,7 +374,7 @@ impl FromStr for ListenAddress {
             _ => IpAddr::V4(host.parse().map_err(|_| wrong_host())?),
         };
         let port = parse_number(port).ok_or_else(|| AddressError::ListenPort { port: port.to_owned() })?;
-        Ok(ListenAddress(SocketAddr::new(ip, port)))
+        Ok(ListenAddress(Endpoint::Inet(SocketAddr::new(ip, port))))
     }
 }
 
@@ -353,8 +397,11 @@ mod tests {
 
     #[test]
     fn every_documented_form_is_understood() {
-        let expect =
-            |scheme, host: &str, port, weight| BackendAddress { scheme, host: host.into(), port, weight };
+        let expect = |scheme, host: &str, port, weight| BackendAddress {
+            scheme,
+            target: Target::Host { host: host.into(), port },
+            weight,
+        };
         assert_eq!(backend("http://localhost:3031"), expect(Some(Scheme::Http), "localhost", 3031, 1));
         assert_eq!(backend("HTTP://localhost:3031/"), expect(Some(Scheme::Http), "localhost", 3031, 1));
         assert_eq!(backend("http://web"), expect(Some(Scheme::Http), "web", 80, 1));
@@ -364,6 +411,9 @@ mod tests {
         assert_eq!(backend("my_service-1:65535"), expect(None, "my_service-1", 65535, 1));
         assert_eq!(backend("[::1]:80;weight=0"), expect(None, "::1", 80, 0));
         assert_eq!(backend("http://a:1/;weight=65535"), expect(Some(Scheme::Http), "a", 1, 65535));
+        let unix = backend("unix:/run/app.sock;weight=2");
+        assert_eq!((unix.authority().as_str(), unix.weight), ("unix:/run/app.sock", 2));
+        assert_eq!(unix.literal().unwrap().to_string(), "unix:/run/app.sock");
     }
 
     #[test]
@@ -396,6 +446,9 @@ mod tests {
             ("a:80;weight=65536", &["`65536` is not a weight", "0 to 65535"]),
             ("a:80;weight=-1", &["`-1` is not a weight"]),
             ("a:80;weight=1;weight=2", &["`weight` is given twice"]),
+            ("unix:", &["`unix:`", "the path is missing", "`unix:/run/name.sock`"]),
+            ("unix:a.sock;weight=2", &["must begin with `/`"]),
+            ("unix:/a;wieght=2", &["unknown option `wieght`"]),
         ] {
             let message = refusal(text);
             for token in tokens {
@@ -430,7 +483,12 @@ mod tests {
             let error = parse_backends(list).unwrap_err();
             assert_eq!(error, AddressError::EmptyItem { position, list: list.to_owned() });
         }
-        for list in ["a:1,A.:1", "http://[::1]:80,[0:0::1]:80", "http://a,http://a:80;weight=2"] {
+        for list in [
+            "unix:/a,unix:/a;weight=2",
+            "a:1,A.:1",
+            "http://[::1]:80,[0:0::1]:80",
+            "http://a,http://a:80;weight=2",
+        ] {
             assert!(matches!(parse_backends(list), Err(AddressError::Duplicate { .. })), "{list}");
         }
         assert!(parse_backends("a:1,a:2,b:1,127.0.0.1:1,[::1]:1").is_ok());
@@ -444,6 +502,8 @@ mod tests {
             ("*:0", "0.0.0.0:0"),
             ("[::]:443", "[::]:443"),
             ("[::1]:443", "[::1]:443"),
+            ("unix:/run/ringway.sock", "unix:/run/ringway.sock"),
+            ("unix:@ringway", "unix:@ringway"),
         ] {
             let address: ListenAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), right);
@@ -462,6 +522,7 @@ mod tests {
             ("127.0.0.1:http", "`http` is not a port"),
             ("127.0.0.1:65536", "`65536` is not a port"),
             ("127.0.0.1:", "`` is not a port"),
+            ("unix:ringway.sock", "must begin with `/`"),
         ] {
             let message = text.parse::<ListenAddress>().unwrap_err().to_string();
             assert!(message.contains(token), "{text}: {message}");
@@ -485,8 +546,7 @@ mod tests {
         ];
         (scheme, any_host(), 1u16.., any::<u16>()).prop_map(|(scheme, host, port, weight)| BackendAddress {
             scheme,
-            host: host.into(),
-            port,
+            target: Target::Host { host: host.into(), port },
             weight,
         })
     }
@@ -501,9 +561,9 @@ mod tests {
         fn a_socket_address_parses_back(address in any::<(IpAddr, u16)>()) {
             let address = SocketAddr::new(address.0, address.1.max(1));
             let backend = BackendAddress::from(address);
-            prop_assert_eq!(backend.literal(), Some(address));
+            prop_assert_eq!(backend.literal(), Some(Endpoint::Inet(address)));
             prop_assert_eq!(backend.to_string().parse(), Ok(backend));
-            prop_assert_eq!(address.to_string().parse(), Ok(ListenAddress(address)));
+            prop_assert_eq!(address.to_string().parse(), Ok(ListenAddress(Endpoint::Inet(address))));
         }
 
         #[test]

@@ -5,19 +5,22 @@
 //! of all.
 
 mod cores;
+mod flags;
 
 use std::{
     ffi::OsString,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 
 pub use self::cores::CoresError;
+use self::flags::{BalanceName, Cli, ModeName, ProxyVersion, SharedFlags, Subcommand};
 use crate::{
-    addr::{AddressError, BackendAddress, ListenAddress, Scheme, parse_backends},
-    config::plan::{Algorithm, Mode},
+    addr::{AddressError, BackendAddress, Endpoint, ListenAddress, Networks, Scheme, parse_backends},
+    config::plan::{Algorithm, DOWN_TEXT, Mode, SOCKET_MODE},
     control::log::LogFormat,
+    proxy_protocol::Version,
 };
 
 /// What to do.
@@ -37,11 +40,21 @@ pub struct RunOptions {
     /// At least one, no duplicates, schemes that fit the mode.
     pub backends: Vec<BackendAddress>,
     /// At least one, no duplicates but for port 0.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// What the listeners speak.
     pub mode: Mode,
     /// How a backend is picked.
     pub algorithm: Algorithm,
+    /// Clients from here begin with a PROXY protocol header.
+    pub accept_proxy: Networks,
+    /// The PROXY protocol header that connections to backends begin with.
+    pub send_proxy: Option<Version>,
+    /// Local addresses of connections to backends; empty leaves them to the kernel.
+    pub sources: Vec<IpAddr>,
+    /// What a TCP client is told when there is no backend.
+    pub down_text: String,
+    /// Permissions of UNIX sockets.
+    pub socket_mode: u32,
     /// The cores to pin a worker on; at least one, no duplicates, all allowed to this process.
     pub cores: Vec<usize>,
     /// Where the admin HTTP listens, if anywhere.
@@ -54,7 +67,7 @@ pub struct RunOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoOptions {
     /// At least one, no duplicates but for port 0.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// The cores to pin a worker on; at least one, no duplicates, all allowed to this process.
     pub cores: Vec<usize>,
     /// Where the admin HTTP listens, if anywhere.
@@ -71,6 +84,11 @@ impl DemoOptions {
             listen: self.listen,
             mode: Mode::Http,
             algorithm: Algorithm::default(),
+            accept_proxy: Networks::default(),
+            send_proxy: None,
+            sources: Vec::new(),
+            down_text: DOWN_TEXT.to_owned(),
+            socket_mode: SOCKET_MODE,
             cores: self.cores,
             admin: self.admin,
             log_format: self.log_format,
@@ -94,8 +112,14 @@ pub enum UsageError {
     Cores(#[from] CoresError),
     #[error("`{flag}`: configuration files are not yet available, use flags (see `ringway --help`)")]
     ConfigurationFile { flag: &'static str },
-    #[error("`--mode {mode}` is not yet available, this version has `--mode http`")]
-    Mode { mode: &'static str },
+    #[error("`--mode udp` is not yet available, this version has `--mode http` and `--mode tcp`")]
+    UdpNotYet,
+    #[error("`{flag}` does not go with `--mode {mode}`")]
+    NotForMode { flag: &'static str, mode: &'static str },
+    #[error("`--backends`: `{address}` is a UNIX stream socket, which does not go with `--mode udp`")]
+    UnixDatagrams { address: String },
+    #[error("`--admin {address}`: the admin HTTP needs an IP address and a port, such as `127.0.0.1:9000`")]
+    AdminOnUnix { address: Endpoint },
     #[error("`--balance {name}` is not yet available, this version has `--balance round-robin`")]
     Balance { name: &'static str },
     #[error(
@@ -103,105 +127,11 @@ pub enum UsageError {
     )]
     SchemeForMode { address: String, authority: String, mode: &'static str },
     #[error("`--listen {address}` is given twice")]
-    ListenTwice { address: SocketAddr },
+    ListenTwice { address: Endpoint },
     #[error("`--admin {address}` is the address of a listener, give it a port of its own")]
     AdminOnListener { address: SocketAddr },
     #[error("`{flag}` does not go with `demo`, which brings its own backends")]
     NotForDemo { flag: &'static str },
-}
-
-/// The flags as clap sees them. The comments on its fields are the help that users read.
-#[derive(Debug, Parser)]
-#[command(name = "ringway", bin_name = "ringway", version, about, max_term_width = 100)]
-pub struct Cli {
-    /// Backends, comma-separated: http://HOST:PORT or HOST:PORT, each with an optional ;weight=N
-    /// (quote the list then: a shell ends the command at `;`)
-    #[arg(long, value_name = "LIST")]
-    backends: Option<String>,
-
-    /// What the listeners speak
-    #[arg(long, value_name = "MODE", value_enum)]
-    mode: Option<ModeName>,
-
-    /// How a backend is picked
-    #[arg(long, value_name = "NAME", value_enum)]
-    balance: Option<BalanceName>,
-
-    #[command(flatten)]
-    shared: SharedFlags,
-
-    #[command(subcommand)]
-    subcommand: Option<Subcommand>,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Subcommand {
-    /// Start three small embedded backends, balance over them and print what to try
-    Demo,
-}
-
-/// Flags that go with `demo` too, before or after that word.
-#[derive(Debug, clap::Args)]
-struct SharedFlags {
-    /// Listen on this port of all IPv4 addresses; 0 lets the kernel choose
-    #[arg(long, global = true, value_name = "N", default_value_t = 3030, value_parser = parse_port)]
-    port: u16,
-
-    /// Listen here instead of on --port: 127.0.0.1:80, :80, *:80 or [::]:80; may be repeated
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    listen: Vec<ListenAddress>,
-
-    /// Cores that get a worker each: `all` this process may run on, or a list such as 0,2-3
-    #[arg(long, global = true, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
-    cores: String,
-
-    /// Serve the admin HTTP here
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    admin: Option<ListenAddress>,
-
-    /// How log lines on stderr look
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
-    log_format: LogFormat,
-
-    // Known only to be refused with a better message than "unexpected argument".
-    #[arg(short = 'c', long, global = true, hide = true, num_args = 0..=1, value_name = "PATH")]
-    config: Option<Option<OsString>>,
-    #[arg(short = 't', long, global = true, hide = true)]
-    test: bool,
-    #[arg(short = 'T', global = true, hide = true)]
-    dump: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ModeName {
-    Http,
-    #[value(hide = true)]
-    Tcp,
-    #[value(hide = true)]
-    Udp,
-}
-
-/// Names of ours and of other proxies. Hidden ones are known, but not available yet.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum BalanceName {
-    #[value(alias = "roundrobin", alias = "rr", alias = "wrr", alias = "round_robin")]
-    RoundRobin,
-    #[value(hide = true, aliases = ["leastconn", "least_conn", "least_connections", "least_request", "lc", "wlc"])]
-    LeastConnections,
-    #[value(hide = true, aliases = ["least_response_time", "least_time", "peak_ewma", "ewma"])]
-    LeastResponseTime,
-    #[value(hide = true)]
-    Random,
-    #[value(hide = true, alias = "power-of-two")]
-    P2c,
-    #[value(hide = true, aliases = ["ip_hash", "iphash", "source", "sh"])]
-    IpHash,
-    #[value(hide = true, aliases = ["ring-hash", "ring_hash", "ketama", "consistent"])]
-    Ring,
-    #[value(hide = true)]
-    Maglev,
-    #[value(hide = true)]
-    First,
 }
 
 /// Reads a whole command line; the first item is the program's name.
@@ -233,9 +163,10 @@ fn parse_with(
 fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Result<RunOptions, UsageError> {
     let mode = match cli.mode {
         None | Some(ModeName::Http) => Mode::Http,
-        Some(ModeName::Tcp) => return Err(UsageError::Mode { mode: "tcp" }),
-        Some(ModeName::Udp) => return Err(UsageError::Mode { mode: "udp" }),
+        Some(ModeName::Tcp) => Mode::Tcp,
+        Some(ModeName::Udp) => return Err(UsageError::UdpNotYet),
     };
+    check_flags_for_mode(&cli, mode)?;
     let algorithm = cli.balance.map_or(Ok(Algorithm::default()), available_algorithm)?;
     let backends = parse_backends(&cli.backends.unwrap_or_default()).map_err(|error| match error {
         AddressError::NoBackends => UsageError::NoBackends,
@@ -243,7 +174,46 @@ fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Re
     })?;
     check_schemes(&backends, mode)?;
     let DemoOptions { listen, cores, admin, log_format } = shared(cli.shared, allowed)?;
-    Ok(RunOptions { backends, listen, mode, algorithm, cores, admin, log_format })
+    if mode == Mode::Udp && listen.iter().any(|endpoint| endpoint.inet().is_none()) {
+        return Err(UsageError::NotForMode { flag: "--listen unix:…", mode: mode.name() });
+    }
+    Ok(RunOptions {
+        backends,
+        listen,
+        mode,
+        algorithm,
+        accept_proxy: cli.accept_proxy.unwrap_or_default(),
+        send_proxy: cli.send_proxy.map(|version| match version {
+            ProxyVersion::V1 => Version::V1,
+            ProxyVersion::V2 => Version::V2,
+        }),
+        sources: cli.source,
+        down_text: cli.down_text.map_or_else(|| DOWN_TEXT.to_owned(), spoken),
+        socket_mode: cli.socket_mode.unwrap_or(SOCKET_MODE),
+        cores,
+        admin,
+        log_format,
+    })
+}
+
+/// Whoever reads the text in a terminal wants a line; no text stays none.
+fn spoken(text: String) -> String {
+    if text.is_empty() { text } else { text + "\n" }
+}
+
+/// A flag that would mean nothing is a mistake.
+fn check_flags_for_mode(cli: &Cli, mode: Mode) -> Result<(), UsageError> {
+    let streams = matches!(mode, Mode::Http | Mode::Tcp);
+    let wrong = [
+        ("--accept-proxy", cli.accept_proxy.is_some() && !streams),
+        ("--send-proxy", cli.send_proxy.is_some() && !streams),
+        ("--socket-mode", cli.socket_mode.is_some() && !streams),
+        ("--down-text", cli.down_text.is_some() && mode != Mode::Tcp),
+    ];
+    match wrong.into_iter().find(|&(_, wrong)| wrong) {
+        Some((flag, _)) => Err(UsageError::NotForMode { flag, mode: mode.name() }),
+        None => Ok(()),
+    }
 }
 
 fn demo(
@@ -254,6 +224,11 @@ fn demo(
         ("--backends", cli.backends.is_some()),
         ("--mode", cli.mode.is_some()),
         ("--balance", cli.balance.is_some()),
+        ("--accept-proxy", cli.accept_proxy.is_some()),
+        ("--send-proxy", cli.send_proxy.is_some()),
+        ("--source", !cli.source.is_empty()),
+        ("--down-text", cli.down_text.is_some()),
+        ("--socket-mode", cli.socket_mode.is_some()),
     ];
     if let Some((flag, _)) = given.into_iter().find(|&(_, given)| given) {
         return Err(UsageError::NotForDemo { flag });
@@ -265,18 +240,22 @@ fn shared(
     flags: SharedFlags,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<DemoOptions, UsageError> {
-    let mut listen: Vec<SocketAddr> = Vec::new();
+    let mut listen: Vec<Endpoint> = Vec::new();
     for ListenAddress(address) in flags.listen {
-        if address.port() != 0 && listen.contains(&address) {
+        if !address.is_any_port() && listen.contains(&address) {
             return Err(UsageError::ListenTwice { address });
         }
         listen.push(address);
     }
     if listen.is_empty() {
-        listen.push((Ipv4Addr::UNSPECIFIED, flags.port).into());
+        listen.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port)).into());
     }
-    let admin = flags.admin.map(|ListenAddress(address)| address);
-    if let Some(address) = admin.filter(|admin| admin.port() != 0 && listen.contains(admin)) {
+    let admin = match flags.admin {
+        Some(ListenAddress(Endpoint::Inet(address))) => Some(address),
+        Some(ListenAddress(address)) => return Err(UsageError::AdminOnUnix { address }),
+        None => None,
+    };
+    if let Some(address) = admin.filter(|admin| admin.port() != 0 && listen.contains(&(*admin).into())) {
         return Err(UsageError::AdminOnListener { address });
     }
     let cores = cores::parse(&flags.cores, &allowed()?)?;
@@ -309,7 +288,13 @@ fn available_algorithm(name: BalanceName) -> Result<Algorithm, UsageError> {
 fn check_schemes(backends: &[BackendAddress], mode: Mode) -> Result<(), UsageError> {
     let right = match mode {
         Mode::Http => Scheme::Http,
+        Mode::Tcp => Scheme::Tcp,
+        Mode::Udp => Scheme::Udp,
     };
+    let is_unix = |backend: &&BackendAddress| matches!(backend.target, crate::addr::Target::Unix(_));
+    if let Some(backend) = backends.iter().find(is_unix).filter(|_| mode == Mode::Udp) {
+        return Err(UsageError::UnixDatagrams { address: backend.to_string() });
+    }
     match backends.iter().find(|backend| backend.scheme.is_some_and(|scheme| scheme != right)) {
         Some(backend) => Err(UsageError::SchemeForMode {
             address: backend.to_string(),
@@ -318,10 +303,6 @@ fn check_schemes(backends: &[BackendAddress], mode: Mode) -> Result<(), UsageErr
         }),
         None => Ok(()),
     }
-}
-
-fn parse_port(text: &str) -> Result<u16, &'static str> {
-    text.parse().map_err(|_| "write a number from 0 to 65535")
 }
 
 /// `-backends=…` as `--backends=…`.
@@ -373,6 +354,10 @@ mod tests {
         }
     }
 
+    fn inet(text: &str) -> Endpoint {
+        Endpoint::Inet(text.parse().unwrap())
+    }
+
     fn refusal(args: &[&str]) -> String {
         command(args).map(|taken| panic!("{args:?} was taken as {taken:?}")).unwrap_err().to_string()
     }
@@ -386,9 +371,14 @@ mod tests {
     fn one_flag_is_enough() {
         let expected = RunOptions {
             backends: parse_backends("http://localhost:3031,http://localhost:3032").unwrap(),
-            listen: vec!["0.0.0.0:3030".parse().unwrap()],
+            listen: vec![inet("0.0.0.0:3030")],
             mode: Mode::Http,
             algorithm: Algorithm::RoundRobin,
+            accept_proxy: Networks::default(),
+            send_proxy: None,
+            sources: vec![],
+            down_text: DOWN_TEXT.to_owned(),
+            socket_mode: SOCKET_MODE,
             cores: vec![0, 1, 2, 3],
             admin: None,
             log_format: LogFormat::Text,
@@ -406,6 +396,10 @@ mod tests {
                 "listen=[::1]:0",
                 "mode=http",
                 "balance=rr",
+                "accept-proxy=10.0.0.0/8",
+                "send-proxy=v1",
+                "source=127.0.0.1,::1",
+                "socket-mode=0660",
                 "cores=3,0-1",
                 "admin=:9000",
                 "log-format=json",
@@ -415,9 +409,14 @@ mod tests {
         };
         let expected = RunOptions {
             backends: parse_backends("a:1;weight=3").unwrap(),
-            listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
+            listen: vec![inet("127.0.0.1:0"), inet("[::1]:0")],
             mode: Mode::Http,
             algorithm: Algorithm::RoundRobin,
+            accept_proxy: "10.0.0.0/8".parse().unwrap(),
+            send_proxy: Some(Version::V1),
+            sources: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            down_text: DOWN_TEXT.to_owned(),
+            socket_mode: 0o660,
             cores: vec![3, 0, 1],
             admin: Some("0.0.0.0:9000".parse().unwrap()),
             log_format: LogFormat::Json,
@@ -438,6 +437,14 @@ mod tests {
     }
 
     #[test]
+    fn streams_and_unix_sockets_are_understood() {
+        let tcp =
+            run_options(&["--mode=tcp", "--listen=unix:/l", "--backends=unix:/b,tcp://a:1", "--down-text=x"]);
+        assert_eq!((tcp.mode, tcp.down_text.as_str()), (Mode::Tcp, "x\n"));
+        assert_eq!(tcp.listen[0].to_string(), "unix:/l");
+    }
+
+    #[test]
     fn round_robin_has_its_names_of_other_proxies() {
         for name in ["round-robin", "roundrobin", "rr", "wrr", "round_robin"] {
             assert_eq!(run_options(&[HTTP, "--balance", name]).algorithm, Algorithm::RoundRobin);
@@ -454,9 +461,18 @@ mod tests {
     #[test]
     fn wrong_tokens_are_named_with_what_would_be_right() {
         for (args, tokens) in [
-            (&["--mode", "tcp", "--backends", "tcp://a:1"][..], &["`--mode tcp`", "`--mode http`"][..]),
-            (&["--mode=udp"], &["`--mode udp` is not yet available"]),
-            (&["--mode=smtp"], &["'smtp'", "http"]),
+            (&["--mode=smtp"][..], &["'smtp'", "http"][..]),
+            (&["--mode=udp", "--backends=a:1"], &["`--mode udp` is not yet available"]),
+            (&[HTTP, "--down-text=x"], &["`--down-text`", "`--mode http`"]),
+            (&[HTTP, "--send-proxy=v3"], &["'v3'", "v1, v2"]),
+            (&[HTTP, "--accept-proxy=lan"], &["'lan'", "is not a network"]),
+            (&[HTTP, "--source=eth0"], &["'eth0'"]),
+            (&[HTTP, "--socket-mode=rw"], &["'rw'", "octal"]),
+            (&[HTTP, "--socket-mode=+66"], &["octal"]),
+            (&[HTTP, "--socket-mode=7777"], &["at most 777"]),
+            (&[HTTP, "--admin=unix:/a"], &["`--admin unix:/a`", "an IP address and a port"]),
+            (&[HTTP, "--listen=unix:/a", "--listen=unix:/a"], &["`--listen unix:/a` is given twice"]),
+            (&["--mode=tcp", HTTP], &["`http://localhost:3031`", "`tcp://localhost:3031`"]),
             (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not yet available", "round-robin"]),
             (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not yet available"]),
             (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "'round-robin'"]),
@@ -525,14 +541,14 @@ mod tests {
             Ok(Command::Demo(options)) => options,
             other => panic!("{args:?}: {other:?}"),
         };
-        assert_eq!(demo(&["demo"]).listen, ["0.0.0.0:3030".parse().unwrap()]);
+        assert_eq!(demo(&["demo"]).listen, [inet("0.0.0.0:3030")]);
         for args in [
             &["demo", "-port", "0", "--cores=1", "--log-format=json", "--admin=[::1]:9"][..],
             &["--port=0", "--cores", "1", "--log-format=json", "--admin=[::1]:9", "demo"],
             &["--cores", "1", "demo", "--listen=:0", "--log-format=json", "--admin=[::1]:9"],
         ] {
             let expected = DemoOptions {
-                listen: vec!["0.0.0.0:0".parse().unwrap()],
+                listen: vec![inet("0.0.0.0:0")],
                 cores: vec![1],
                 admin: Some("[::1]:9".parse().unwrap()),
                 log_format: LogFormat::Json,

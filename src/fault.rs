@@ -70,6 +70,11 @@ impl Fault {
         Fault { side: Side::Local, phase, kind }
     }
 
+    /// True when no other backend could do better.
+    pub fn is_local(self) -> bool {
+        self.side == Side::Local
+    }
+
     /// The counter it belongs to.
     pub fn counter(self) -> Count {
         match (self.side, self.phase, self.kind) {
@@ -77,6 +82,7 @@ impl Fault {
             (Side::Client, _, Kind::Malformed) => Count::FaultClientMalformed,
             (Side::Client, ..) => Count::FaultClientAborted,
             (Side::Upstream, _, Kind::Missing) => Count::FaultNoBackend,
+            (Side::Upstream, Phase::Connect, Kind::Exhausted) => Count::FaultPortsExhausted,
             (Side::Upstream, Phase::Connect, Kind::Silent) => Count::FaultUpstreamConnectTimeout,
             (Side::Upstream, Phase::Connect, _) => Count::FaultUpstreamConnect,
             (Side::Upstream, _, Kind::Silent) => Count::FaultUpstreamTimeout,

@@ -2,6 +2,8 @@
 //!
 //! A bound that was set by a measurement says which.
 
+use std::time::Duration;
+
 /// Largest request or response head, in bytes; beyond it 431 to a client, 502 for a backend.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -42,6 +44,10 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Largest trailer section, in bytes.
 pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
+/// Largest header of the PROXY protocol, in bytes; a connection with a larger one is closed. The addresses take at
+/// most 232, the rest is for what we do not read.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+
 /// Wanted capacity of a pipe for `splice(2)`: 64 KiB and 1 MiB both cost 1.6 times as much per MiB.
 pub const PIPE_BYTES: usize = 256 * 1024;
 
@@ -64,6 +70,13 @@ pub const ACCEPT_BATCH_MAX: usize = 64;
 /// Finished handshakes a listener may queue (the kernel caps it at `net.core.somaxconn`).
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+/// A TCP tunnel's peer that has been silent for so long is asked whether it is still there, and then again and again.
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// A TCP tunnel's peer that has acknowledged nothing, or taken nothing of what waits for it, for so long is given up:
+/// about as long as the kernel goes on with retransmissions by itself.
+pub const DEAD_AFTER: Duration = Duration::from_secs(900);
+
 /// Commands that may wait in a worker's mailbox.
 pub const MAILBOX_MAX: usize = 1024;
 
@@ -85,6 +98,7 @@ pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEADROOM_BYTES < SMALL_BUFFER_BYTES && SMALL_BUFFER_BYTES < BUFFER_BYTES);
+const _: () = assert!(PROXY_HEADER_BYTES_MAX < SMALL_BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(TRAILER_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(PIPES_KEPT_MAX <= PIPES_MAX);

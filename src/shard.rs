@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, backend::Backend},
     config::plan::Plan,
     date::DateCache,
+    fault::{Fault, Kind},
     io::{
         alarm::{self, Alarms},
         buffer::BufferPool,
@@ -64,6 +65,14 @@ impl Shard {
     /// What the relay needs.
     pub fn supplies(&self) -> Supplies<'_> {
         Supplies { buffers: &self.buffers, pipes: &self.pipes, stats: &self.stats }
+    }
+
+    /// Counts a failure where it belongs; one that ends with its connection's order to end is counted there.
+    pub fn blame(&self, backend: &Backend, fault: Fault) {
+        if fault.kind != Kind::Cut {
+            self.stats.count(fault.counter());
+            backend.blame(fault, alarm::now());
+        }
     }
 
     /// True once the worker takes no new work.

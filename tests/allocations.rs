@@ -35,7 +35,8 @@ use std::{
 
 use crossbeam::channel::{Receiver, bounded};
 use ringway::{
-    config::plan::{Algorithm, BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
+    cli,
+    config::{from_flags, plan::Plan},
     listener,
     stats::{names::Count, worker::WorkerStats},
     sys::ring,
@@ -143,8 +144,8 @@ struct Worker {
 impl Worker {
     fn start(backend: SocketAddr) -> Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
-        let plan = Arc::new(plan(backend, core));
-        let bound = listener::bind::bind(plan.listeners[0].address, 1).unwrap();
+        let plan = Arc::new(plan(backend, core, "http"));
+        let bound = listener::bind::bind(&plan.listeners[0], 1).unwrap();
         let (mailbox, handle) = Mailbox::new(Arc::new(WorkerStats::new(&plan))).unwrap();
         let (sender, events) = bounded(4);
         let start = Start {
@@ -152,7 +153,7 @@ impl Worker {
             core,
             plan,
             flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
-            sockets: bound.sockets,
+            sockets: bound.sockets.into_iter().map(|socket| (0, socket)).collect(),
             mailbox,
             peers: vec![handle.clone()],
             offset: 0,
@@ -162,7 +163,7 @@ impl Worker {
         spawn(start).unwrap();
         let event = events.recv_timeout(PATIENCE);
         assert!(matches!(event, Ok((0, Event::Ready))), "{event:?}");
-        Worker { address: bound.address, handle, events }
+        Worker { address: bound.endpoint.inet().unwrap(), handle, events }
     }
 
     fn stop(self) {
@@ -172,27 +173,14 @@ impl Worker {
     }
 }
 
-fn plan(backend: SocketAddr, core: usize) -> Plan {
-    Plan {
-        listeners: vec![ListenerPlan {
-            name: "default".into(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            mode: Mode::Http,
-            cluster: 0,
-        }],
-        clusters: vec![ClusterPlan {
-            name: "default".into(),
-            algorithm: Algorithm::RoundRobin,
-            backends: vec![BackendPlan {
-                name: backend.to_string().into(),
-                addresses: vec![backend],
-                weight: 1,
-            }],
-        }],
-        cores: vec![core],
-        admin: None,
-        timeouts: Timeouts::default(),
-        headers: HeaderPolicy::default(),
+fn plan(backend: SocketAddr, core: usize, mode: &str) -> Plan {
+    let flags = ["ringway", "--listen=127.0.0.1:0", "--mode", mode, "--cores", &core.to_string()]
+        .map(std::ffi::OsString::from)
+        .into_iter()
+        .chain([format!("--backends={backend}").into()]);
+    match cli::parse(flags) {
+        Ok(cli::Command::Run(options)) => from_flags::plan(&options, vec![vec![backend.into()]]),
+        other => panic!("{other:?}"),
     }
 }
 

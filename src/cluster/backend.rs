@@ -1,35 +1,40 @@
 //! One backend as one worker sees it: its addresses, its idle connections, its fitness, its numbers.
 
-use std::{cell::Cell, net::SocketAddr, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::setback::Setback;
 use crate::{
+    addr::Endpoint,
+    config::plan::BackendPlan,
+    fault::Fault,
     io::alarm::Millis,
     stats::{
-        names::{BackendCount, BackendLevel},
+        names::{BackendCount, BackendLevel, Count},
         worker::BackendStats,
     },
-    upstream::pool::IdlePool,
+    upstream::{pool::IdlePool, source::Sources},
 };
 
 /// A worker's own record of a backend.
 pub struct Backend {
     name: Arc<str>,
-    addresses: Vec<SocketAddr>,
-    /// Which address worked last.
+    endpoints: Vec<Endpoint>,
+    /// Which endpoint worked last.
     preferred: Cell<usize>,
+    sources: Rc<Sources>,
     setback: Cell<Setback>,
     pool: IdlePool,
     stats: Arc<BackendStats>,
 }
 
 impl Backend {
-    /// A backend nothing is known of.
-    pub fn new(name: Arc<str>, addresses: Vec<SocketAddr>, stats: Arc<BackendStats>) -> Self {
+    /// A backend nothing is known of. Its cluster shares the source addresses.
+    pub fn new(plan: &BackendPlan, sources: Rc<Sources>, stats: Arc<BackendStats>) -> Self {
         Backend {
-            name,
-            addresses,
+            name: Arc::clone(&plan.name),
+            endpoints: plan.endpoints.clone(),
             preferred: Cell::new(0),
+            sources,
             setback: Cell::default(),
             pool: IdlePool::new(Arc::clone(&stats)),
             stats,
@@ -51,14 +56,30 @@ impl Backend {
         &self.stats
     }
 
-    /// Its addresses with their places, beginning with the one that worked last.
-    pub fn addresses(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let count = self.addresses.len().max(1);
+    /// Its endpoints with their places, beginning with the one that worked last.
+    pub fn endpoints(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let count = self.endpoints.len().max(1);
         let first = self.preferred.get();
-        (0..self.addresses.len()).filter_map(move |step| {
+        (0..self.endpoints.len()).filter_map(move |step| {
             let place = (first + step) % count;
-            self.addresses.get(place).map(|address| (place, *address))
+            self.endpoints.get(place).map(|endpoint| (place, endpoint))
         })
+    }
+
+    /// Where connections to it are made from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Counts a failure that happened with it, and sets it aside if it is to blame.
+    pub fn blame(&self, fault: Fault, now: Millis) {
+        match fault.counter() {
+            Count::FaultUpstreamConnect | Count::FaultUpstreamConnectTimeout => self.refused(now),
+            Count::FaultUpstreamReset => self.stats.count(BackendCount::Resets),
+            Count::FaultUpstreamTimeout => self.stats.count(BackendCount::Timeouts),
+            Count::FaultUpstreamMalformed => self.stats.count(BackendCount::Malformed),
+            _ => {}
+        }
     }
 
     /// False while it is set aside.
@@ -67,7 +88,7 @@ impl Backend {
     }
 
     /// A connection could not be made.
-    pub fn refused(&self, now: Millis) {
+    fn refused(&self, now: Millis) {
         self.stats.count(BackendCount::ConnectFailures);
         let mut setback = self.setback.get();
         let fresh = setback == Setback::default();
@@ -80,7 +101,7 @@ impl Backend {
         self.setback.set(setback);
     }
 
-    /// A connection was made, to the address at this place.
+    /// A connection was made, to the endpoint at this place.
     pub fn connected(&self, place: usize) {
         self.stats.count(BackendCount::Connects);
         self.preferred.set(place);

@@ -14,6 +14,7 @@ use crate::{
     io::alarm::Millis,
     limits::ATTEMPTS_MAX,
     stats::{names::BackendCount, worker::BackendStats},
+    upstream::source::Sources,
 };
 use backend::Backend;
 use std::sync::Arc;
@@ -54,9 +55,10 @@ pub struct Cluster {
 impl Cluster {
     /// The worker's own copy of a planned cluster.
     pub fn new(plan: &ClusterPlan, stats: &[Arc<BackendStats>], offset: usize) -> Self {
-        let backends = plan.backends.iter().zip(stats).map(|(plan, stats)| {
-            Rc::new(Backend::new(Arc::clone(&plan.name), plan.addresses.clone(), Arc::clone(stats)))
-        });
+        let sources = Rc::new(Sources::new(Arc::clone(&plan.sources), offset));
+        let backends = plan.backends.iter().zip(stats);
+        let backends =
+            backends.map(|(plan, stats)| Rc::new(Backend::new(plan, Rc::clone(&sources), Arc::clone(stats))));
         Cluster { backends: backends.collect(), selector: RefCell::new(Selector::new(plan, offset)) }
     }
 
@@ -86,7 +88,11 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::plan::Plan, stats::worker::WorkerStats};
+    use crate::{
+        config::plan::Plan,
+        fault::{Fault, Kind, Phase},
+        stats::worker::WorkerStats,
+    };
 
     fn cluster(backends: &[&str]) -> Cluster {
         let plan = Plan::for_tests(backends);
@@ -107,11 +113,12 @@ mod tests {
     #[test]
     fn one_set_aside_is_skipped_unless_nobody_else_is_left() {
         let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2"]);
-        cluster.backends()[0].refused(0);
+        let refused = Fault::upstream(Phase::Connect, Kind::Died);
+        cluster.backends()[0].blame(refused, 0);
         for _ in 0..4 {
             assert_eq!(cluster.pick(&mut Tried::default(), 1).unwrap().name(), "127.0.0.1:2");
         }
-        cluster.backends()[1].refused(0);
+        cluster.backends()[1].blame(refused, 0);
         assert!(cluster.pick(&mut Tried::default(), 1).is_some());
     }
 }

@@ -3,13 +3,26 @@
 //! Nothing here parses, resolves or opens anything. Whoever builds a plan has already checked it, so the
 //! data path reads it without asking again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    addr::{Endpoint, Networks},
+    proxy_protocol::Version,
+};
 
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// HTTP/1.1 with one backend choice per request.
     Http,
+    /// Any protocol over a stream, with one backend choice per connection.
+    Tcp,
+    /// Datagrams, with one backend choice per client address and port.
+    Udp,
 }
 
 impl Mode {
@@ -17,6 +30,8 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Mode::Http => "http",
+            Mode::Tcp => "tcp",
+            Mode::Udp => "udp",
         }
     }
 }
@@ -44,20 +59,32 @@ pub struct ListenerPlan {
     /// Unique name, also the metrics label.
     pub name: Arc<str>,
     /// Where to bind; port 0 lets the kernel choose one port for all workers.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
+    /// Permissions of a UNIX socket's file, as for `chmod(2)`.
+    pub socket_mode: u32,
     /// What is spoken on it.
     pub mode: Mode,
     /// Index into [`Plan::clusters`].
     pub cluster: usize,
+    /// Clients from here begin with a PROXY protocol header, which says whom they speak for; the others do not.
+    pub proxy_from: Networks,
+    /// What a TCP client is told when there is no backend for it; empty says nothing.
+    pub down_text: Arc<str>,
 }
+
+/// What a TCP client is told when there is no backend, unless the operator says otherwise.
+pub const DOWN_TEXT: &str = "Server is down\n";
+
+/// Who may connect to a UNIX socket, unless the operator says otherwise: everybody, as with a port of the host.
+pub const SOCKET_MODE: u32 = 0o666;
 
 /// One target of a cluster.
 #[derive(Debug, Clone)]
 pub struct BackendPlan {
     /// Unique within its cluster, also the metrics label: `host:port` as the operator wrote it.
     pub name: Arc<str>,
-    /// Every address the name resolved to, in the resolver's order; never empty.
-    pub addresses: Vec<SocketAddr>,
+    /// Every address the name resolved to, in the resolver's order, or its UNIX socket; never empty.
+    pub endpoints: Vec<Endpoint>,
     /// Relative share, 1 to 65 535; 0 takes no new work.
     pub weight: u16,
 }
@@ -71,6 +98,10 @@ pub struct ClusterPlan {
     pub algorithm: Algorithm,
     /// At least one backend.
     pub backends: Vec<BackendPlan>,
+    /// The PROXY protocol header each connection to its backends begins with.
+    pub send_proxy: Option<Version>,
+    /// Local addresses that connections to its backends are made from, in turns; empty leaves it to the kernel.
+    pub sources: Arc<[IpAddr]>,
 }
 
 /// Every deadline of the data path.
@@ -88,8 +119,10 @@ pub struct Timeouts {
     pub response: Duration,
     /// Silence inside a body, in either direction.
     pub body_idle: Duration,
-    /// Silence in a tunnel (after a 101), in both directions.
+    /// Silence in a tunnel (TCP mode, and HTTP after a 101), in both directions.
     pub tunnel_idle: Duration,
+    /// How long a datagram flow may be silent before it is forgotten.
+    pub udp_idle: Duration,
     /// How long a graceful shutdown may take before the rest is cut.
     pub shutdown: Duration,
 }
@@ -104,6 +137,7 @@ impl Default for Timeouts {
             response: Duration::from_secs(30),
             body_idle: Duration::from_secs(300),
             tunnel_idle: Duration::from_secs(3600),
+            udp_idle: Duration::from_secs(60),
             shutdown: Duration::from_secs(25),
         }
     }
@@ -147,20 +181,25 @@ impl Plan {
     pub(crate) fn for_tests(backends: &[&str]) -> Plan {
         let backend = |address: &&str| BackendPlan {
             name: Arc::from(*address),
-            addresses: vec![address.parse().unwrap()],
+            endpoints: vec![Endpoint::Inet(address.parse().unwrap())],
             weight: 1,
         };
         Plan {
             listeners: vec![ListenerPlan {
                 name: Arc::from("default"),
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                endpoint: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+                socket_mode: SOCKET_MODE,
                 mode: Mode::Http,
                 cluster: 0,
+                proxy_from: Networks::default(),
+                down_text: DOWN_TEXT.into(),
             }],
             clusters: vec![ClusterPlan {
                 name: Arc::from("default"),
                 algorithm: Algorithm::RoundRobin,
                 backends: backends.iter().map(backend).collect(),
+                send_proxy: None,
+                sources: [].into(),
             }],
             cores: vec![0],
             admin: None,

@@ -31,7 +31,9 @@ use serde_json::{Value, json};
 use self::bounded::{Bounded, Bounds};
 use super::metrics;
 use crate::{
-    config::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Plan, Timeouts},
+    addr::Endpoint,
+    config::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
+    proxy_protocol::Version,
     stats::{report::Report, worker::WorkerStats},
 };
 
@@ -54,7 +56,7 @@ pub struct Admin {
     /// True from the first signal to stop.
     pub draining: Arc<AtomicBool>,
     /// Where the plan's listeners are really bound, in their order.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Endpoint>,
 }
 
 impl Admin {
@@ -120,18 +122,30 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 /// The plan with the addresses that are really in use. Nothing in a plan is secret.
 ///
 /// The structures are taken apart whole, so that the compiler asks for whatever is added to them.
-fn config(plan: &Plan, bound: &[SocketAddr]) -> Value {
+fn config(plan: &Plan, bound: &[Endpoint]) -> Value {
     let Plan { listeners, clusters, cores, admin, timeouts, headers } = plan;
-    let Timeouts { head, client_idle, upstream_idle, connect, response, body_idle, tunnel_idle, shutdown } =
-        *timeouts;
+    let Timeouts {
+        head,
+        client_idle,
+        upstream_idle,
+        connect,
+        response,
+        body_idle,
+        tunnel_idle,
+        udp_idle,
+        shutdown,
+    } = *timeouts;
     let HeaderPolicy { via, trust_forwarded } = *headers;
     let listener = |(index, listener): (usize, &ListenerPlan)| {
-        let ListenerPlan { name, address, mode, cluster } = listener;
+        let ListenerPlan { name, endpoint, socket_mode, mode, cluster, proxy_from, down_text } = listener;
         json!({
             "name": &**name,
-            "address": bound.get(index).unwrap_or(address),
+            "address": bound.get(index).unwrap_or(endpoint),
+            "socket_mode": endpoint.inet().is_none().then(|| format!("{socket_mode:o}")),
             "mode": mode.name(),
             "cluster": clusters.get(*cluster).map(|cluster| &*cluster.name),
+            "proxy_from": proxy_from.to_string(),
+            "down_text": (*mode == Mode::Tcp).then_some(&**down_text),
         })
     };
     json!({
@@ -147,6 +161,7 @@ fn config(plan: &Plan, bound: &[SocketAddr]) -> Value {
             "response": duration(response),
             "body_idle": duration(body_idle),
             "tunnel_idle": duration(tunnel_idle),
+            "udp_idle": duration(udp_idle),
             "shutdown": duration(shutdown),
         },
         "headers": { "via": via, "trust_forwarded": trust_forwarded },
@@ -154,14 +169,16 @@ fn config(plan: &Plan, bound: &[SocketAddr]) -> Value {
 }
 
 fn cluster_config(cluster: &ClusterPlan) -> Value {
-    let ClusterPlan { name, algorithm, backends } = cluster;
+    let ClusterPlan { name, algorithm, backends, send_proxy, sources } = cluster;
     let backend = |backend: &BackendPlan| {
-        let BackendPlan { name, addresses, weight } = backend;
-        json!({ "name": &**name, "addresses": addresses, "weight": weight })
+        let BackendPlan { name, endpoints, weight } = backend;
+        json!({ "name": &**name, "addresses": endpoints, "weight": weight })
     };
     json!({
         "name": &**name,
         "algorithm": algorithm.name(),
+        "send_proxy": send_proxy.map(Version::name),
+        "sources": &**sources,
         "backends": backends.iter().map(backend).collect::<Vec<_>>(),
     })
 }

@@ -8,7 +8,7 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::addr::BackendAddress;
+use crate::addr::{BackendAddress, Endpoint, Target};
 
 /// How long all lookups together may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub enum ResolveError {
 ///
 /// The answer has one list for each backend, in their order: never empty, without duplicates, in the
 /// resolver's order. Must be awaited on a tokio runtime with I/O and time enabled.
-pub async fn resolve(backends: &[BackendAddress]) -> Result<Vec<Vec<SocketAddr>>, ResolveError> {
+pub async fn resolve(backends: &[BackendAddress]) -> Result<Vec<Vec<Endpoint>>, ResolveError> {
     resolve_with(backends, RESOLVE_TIMEOUT, |host, port| async move {
         Ok(tokio::net::lookup_host((&*host, port)).await?.collect())
     })
@@ -40,7 +40,7 @@ async fn resolve_with<L, F>(
     backends: &[BackendAddress],
     limit: Duration,
     lookup: L,
-) -> Result<Vec<Vec<SocketAddr>>, ResolveError>
+) -> Result<Vec<Vec<Endpoint>>, ResolveError>
 where
     L: Fn(Box<str>, u16) -> F,
     F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
@@ -49,17 +49,17 @@ where
     // All lookups run at once; awaiting them in order then takes as long as the slowest.
     let pending: Vec<_> = backends
         .iter()
-        .map(|backend| match backend.literal() {
-            Some(address) => Pending::Literal(address),
-            None => Pending::Lookup(tokio::spawn(lookup(backend.host.clone(), backend.port))),
+        .map(|backend| match (backend.literal(), &backend.target) {
+            (None, Target::Host { host, port }) => Pending::Lookup(tokio::spawn(lookup(host.clone(), *port))),
+            (literal, _) => Pending::Literal(literal),
         })
         .collect();
 
     let mut resolved = Vec::with_capacity(backends.len());
     for (backend, pending) in backends.iter().zip(pending) {
         let task = match pending {
-            Pending::Literal(address) => {
-                resolved.push(vec![address]);
+            Pending::Literal(endpoint) => {
+                resolved.push(endpoint.into_iter().collect());
                 continue;
             }
             Pending::Lookup(task) => task,
@@ -70,8 +70,8 @@ where
             .map_err(|_| ResolveError::TimedOut { backend: name(), limit })?
             .unwrap_or_else(|died| Err(io::Error::other(died)))
             .map_err(|cause| ResolveError::Failed { backend: name(), cause })?;
-        let mut addresses: Vec<SocketAddr> = Vec::with_capacity(answer.len());
-        for address in answer {
+        let mut addresses: Vec<Endpoint> = Vec::with_capacity(answer.len());
+        for address in answer.into_iter().map(Endpoint::from) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
@@ -85,7 +85,7 @@ where
 }
 
 enum Pending {
-    Literal(SocketAddr),
+    Literal(Option<Endpoint>),
     Lookup(tokio::task::JoinHandle<io::Result<Vec<SocketAddr>>>),
 }
 
@@ -94,23 +94,26 @@ mod tests {
     use super::*;
     use crate::addr::parse_backends;
 
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
+    fn address(text: &str) -> Endpoint {
+        Endpoint::Inet(text.parse().unwrap())
     }
 
     #[tokio::test]
     async fn literals_are_not_looked_up() {
-        let backends = parse_backends("127.0.0.1:1,[::1]:2").unwrap();
+        let backends = parse_backends("127.0.0.1:1,[::1]:2,unix:/a").unwrap();
         let resolved =
             resolve_with(&backends, Duration::ZERO, |host, _| async move { panic!("{host}") }).await;
-        assert_eq!(resolved.unwrap(), [[address("127.0.0.1:1")], [address("[::1]:2")]]);
+        let expected = [[address("127.0.0.1:1")], [address("[::1]:2")], [backends[2].literal().unwrap()]];
+        assert_eq!(resolved.unwrap(), expected);
     }
 
     #[tokio::test]
     async fn the_order_of_the_resolver_is_kept_and_duplicates_are_not() {
         let backends = parse_backends("a:1,127.0.0.9:9").unwrap();
         let resolved = resolve_with(&backends, RESOLVE_TIMEOUT, |_, _| async {
-            Ok(["[::1]:1", "127.0.0.2:1", "[::1]:1", "127.0.0.1:1"].map(address).to_vec())
+            Ok(["[::1]:1", "127.0.0.2:1", "[::1]:1", "127.0.0.1:1"]
+                .map(|text| text.parse().unwrap())
+                .to_vec())
         });
         let expected = vec![
             ["[::1]:1", "127.0.0.2:1", "127.0.0.1:1"].map(address).to_vec(),
@@ -125,7 +128,9 @@ mod tests {
         let resolved = resolve(&backends).await.unwrap();
         let addresses = resolved.first().unwrap();
         assert!(!addresses.is_empty());
-        assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 3031));
+        assert!(
+            addresses.iter().filter_map(Endpoint::inet).all(|a| a.ip().is_loopback() && a.port() == 3031)
+        );
     }
 
     #[tokio::test]

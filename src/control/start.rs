@@ -1,6 +1,6 @@
 //! Start-up: everything that can fail is tried, in this order, before anybody is served: ring, names, binds, workers.
 
-use std::{hash::BuildHasher, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{hash::BuildHasher, net::IpAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crossbeam::channel::{Receiver, bounded};
 use tokio::sync::Notify;
@@ -8,11 +8,18 @@ use tracing::info;
 
 use super::{process::Failure, resolve};
 use crate::{
+    addr::Endpoint,
     cli::RunOptions,
-    config::{from_flags, plan::Plan},
-    listener::bind::{self, Bound},
+    config::{
+        from_flags,
+        plan::{ListenerPlan, Plan},
+    },
+    listener::bind::{self, Bound, SocketFile},
     stats::worker::WorkerStats,
-    sys::ring::{self, RingFlags},
+    sys::{
+        ring::{self, RingFlags},
+        socket,
+    },
     worker::{
         mailbox::{Handle, Mailbox},
         run::{Event, Start, spawn},
@@ -28,12 +35,14 @@ pub struct Running {
     pub plan: Arc<Plan>,
     /// One handle a worker.
     pub workers: Vec<Handle>,
-    /// Real addresses, in the order of the plan's listeners.
-    pub listeners: Vec<SocketAddr>,
+    /// Where they really listen, in the order of the plan's listeners.
+    pub listeners: Vec<Endpoint>,
     /// What the workers report.
     pub events: Receiver<(usize, Event)>,
     /// Told when they do.
     pub news: Arc<Notify>,
+    /// Removed from the file system when the process ends.
+    _files: Vec<SocketFile>,
 }
 
 /// Resolves the backends and builds the plan.
@@ -60,6 +69,7 @@ fn hastened(mut plan: Plan) -> Plan {
         &mut timeouts.response,
         &mut timeouts.body_idle,
         &mut timeouts.tunnel_idle,
+        &mut timeouts.udp_idle,
         &mut timeouts.shutdown,
     ] {
         *timeout /= factor;
@@ -71,9 +81,11 @@ fn hastened(mut plan: Plan) -> Plan {
 pub fn workers(plan: Plan) -> Result<Running, Failure> {
     let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
     let plan = Arc::new(plan);
-    let bound = bind_all(&plan)?;
+    check_sources(&plan)?;
+    let mut bound = bind_all(&plan)?;
     announce(&plan, &bound, flags);
-    let listeners = bound.iter().map(|listener| listener.address).collect();
+    let files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
+    let listeners = bound.iter().map(|listener| listener.endpoint.clone()).collect();
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
     let news = Arc::new(Notify::new());
     let (sender, events) = bounded(plan.cores.len() * 4);
@@ -103,7 +115,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
         };
         spawn(start).map_err(runtime)?;
     }
-    let running = Running { plan, workers: handles, listeners, events, news };
+    let running = Running { plan, workers: handles, listeners, events, news, _files: files };
     running.await_all()?;
     Ok(running)
 }
@@ -127,20 +139,34 @@ impl Running {
 }
 
 fn bind_all(plan: &Plan) -> Result<Vec<Bound>, Failure> {
-    let bind_one = |address: SocketAddr| {
-        bind::bind(address, plan.cores.len()).map_err(|error| {
-            Failure::Bind(format!("cannot listen on {address}: {error}; {}", bind::advice(&error)))
+    let bind_one = |listener: &ListenerPlan| {
+        bind::bind(listener, plan.cores.len()).map_err(|error| {
+            let (place, advice) = (&listener.endpoint, bind::advice(&error));
+            Failure::Bind(format!("cannot listen on {place}: {error}; {advice}"))
         })
     };
-    plan.listeners.iter().map(|listener| bind_one(listener.address)).collect()
+    plan.listeners.iter().map(bind_one).collect()
 }
 
-/// Turns listeners with a socket per worker into workers with a socket per listener.
-fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<OwnedFd>> {
-    let mut sockets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
-    for listener in bound {
-        for (worker, socket) in sockets.iter_mut().zip(listener.sockets) {
-            worker.push(socket);
+/// An address that is not of this host would fail every connection.
+fn check_sources(plan: &Plan) -> Result<(), Failure> {
+    let check = |source: &IpAddr| {
+        socket::try_source(*source).map_err(|error| {
+            let advice = bind::advice(&error);
+            Failure::Bind(format!("cannot connect from source address {source}: {error}; {advice}"))
+        })
+    };
+    plan.clusters.iter().flat_map(|cluster| cluster.sources.iter()).try_for_each(check)
+}
+
+/// Turns listeners with a socket per worker into workers with a socket per listener. One that has a single socket
+/// goes to one worker, each such listener to the next.
+fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
+    let mut sockets: Vec<Vec<(usize, OwnedFd)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (listener, bound) in bound.into_iter().enumerate() {
+        let first = if bound.sockets.len() == workers { 0 } else { listener % workers.max(1) };
+        for (worker, socket) in sockets.iter_mut().skip(first).zip(bound.sockets) {
+            worker.push((listener, socket));
         }
     }
     sockets
@@ -154,7 +180,7 @@ fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
             cluster,
             workers = plan.cores.len(),
             "listening on {}",
-            bound.address
+            bound.endpoint
         );
     }
     for cluster in &plan.clusters {

@@ -29,6 +29,7 @@ use super::{
     start::{self, Running},
 };
 use crate::{
+    addr::Endpoint,
     cli::{self, Command, RunOptions},
     demo,
     stats::{names::Count, report::Report},
@@ -114,7 +115,7 @@ fn serve(
         info!("admin on http://{address}");
     }
     info!(workers = running.workers.len(), pid = std::process::id(), "ready");
-    if let Some(listen) = running.listeners.first().copied().filter(|_| demo) {
+    if let Some(listen) = running.listeners.first().and_then(Endpoint::inet).filter(|_| demo) {
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
     runtime.block_on(

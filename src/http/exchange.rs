@@ -22,10 +22,11 @@ use crate::{
     cluster::{Tried, backend::Backend},
     fault::{Fault, Kind, Phase},
     io::alarm,
+    listener::connection::greeting as greeting_for,
     relay::flow::Flow,
     stats::names::{BackendCount, Count, Level, Refusal},
     upstream::{
-        connect::connect,
+        connect::{Call, connect},
         lease::Lease,
         retry::{Progress, Verdict, verdict},
     },
@@ -72,7 +73,8 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
     let head = buffer.filled();
     // Only a request without a Host needs the address it was sent to.
     let local = head.get(..found.fields).filter(|line| line.ends_with(b"HTTP/1.0\r\n"));
-    let local = local.and_then(|_| session.client.local_address().ok()).map(|address| address.to_string());
+    let local = local
+        .map(|_| session.client.local_address().map_or_else(|_| "localhost".to_owned(), |a| a.to_string()));
     let origin = Origin {
         client: &session.peer,
         local: local.as_deref().unwrap_or_default(),
@@ -169,7 +171,7 @@ impl Exchange {
                     }
                 }
             };
-            self.blame(session, &backend, fault);
+            session.shard.blame(&backend, fault);
             // Once a request may have been delivered, nobody else's refusal makes that undone.
             unavailable = if self.upload.has_sent() { 502 } else { unavailable };
             let verdict = self.decide(session, fault, reused);
@@ -184,23 +186,6 @@ impl Exchange {
                 Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
                 Verdict::Abort => return Next::Abort,
             }
-        }
-    }
-
-    /// Counts a failure where it belongs.
-    fn blame(&self, session: &Session, backend: &Backend, fault: Fault) {
-        if fault.kind == Kind::Cut {
-            // Counted with its connection.
-            return;
-        }
-        session.shard.stats.count(fault.counter());
-        let stats = backend.stats();
-        match fault.counter() {
-            Count::FaultUpstreamConnect | Count::FaultUpstreamConnectTimeout => backend.refused(alarm::now()),
-            Count::FaultUpstreamReset => stats.count(BackendCount::Resets),
-            Count::FaultUpstreamTimeout => stats.count(BackendCount::Timeouts),
-            Count::FaultUpstreamMalformed => stats.count(BackendCount::Malformed),
-            _ => {}
         }
     }
 
@@ -270,13 +255,21 @@ impl Exchange {
 /// A connection to this backend: the freshest idle one, or a new one.
 async fn lease(session: &Session, backend: &Rc<Backend>, fresh_only: bool) -> Result<Lease, Fault> {
     if !fresh_only {
-        let (pooled, stale) = backend.pool().take(alarm::now());
+        let (pooled, stale) = backend.pool().take(alarm::now(), session.speaks_for);
         session.shard.stats.add(Count::UpstreamStale, stale);
         if let Some(stream) = pooled {
             backend.stats().count(BackendCount::Reuses);
-            return Ok(Lease::new(stream, Rc::clone(backend), true));
+            return Ok(Lease::new(stream, Rc::clone(backend), true).for_client(session.speaks_for));
         }
     }
-    let stream = connect(backend, &session.alarm, session.shard.plan.timeouts.connect).await?;
-    Ok(Lease::new(stream, Rc::clone(backend), false))
+    let plan = &session.shard.plan;
+    let greeting = plan.clusters.get(session.cluster);
+    let greeting = greeting.map(|cluster| greeting_for(cluster, session.origin, &session.client));
+    let call = Call {
+        alarm: &session.alarm,
+        timeout: plan.timeouts.connect,
+        greeting: greeting.as_deref().unwrap_or_default(),
+    };
+    let stream = connect(backend, call).await?;
+    Ok(Lease::new(stream, Rc::clone(backend), false).for_client(session.speaks_for))
 }

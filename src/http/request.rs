@@ -70,7 +70,7 @@ pub struct Request {
 /// What the rewriting needs to know of the connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The client's address in text.
+    /// The client's address in text; empty when it has none, behind a UNIX socket.
     pub client: &'a str,
     /// The address the client has reached, for requests without a Host.
     pub local: &'a str,
@@ -312,13 +312,17 @@ fn write_added(
     out: &mut Vec<u8>,
 ) {
     let trusted = origin.policy.trust_forwarded;
+    let known_client = !origin.client.is_empty();
     let has = |wanted: Known| trusted && parsed.iter().any(|field| known(field.name.as_bytes()) == wanted);
-    write(out, &[b"X-Forwarded-For: "]);
-    if trusted && seen.forwarded_for {
-        let earlier = parsed.iter().filter(|field| known(field.name.as_bytes()) == Known::ForwardedFor);
-        earlier.for_each(|field| write(out, &[field.value, b", "]));
+    let earlier =
+        parsed.iter().filter(|field| trusted && known(field.name.as_bytes()) == Known::ForwardedFor);
+    let all = earlier.map(|field| field.value).chain(known_client.then_some(origin.client.as_bytes()));
+    for (index, address) in all.enumerate() {
+        write(out, &[if index == 0 { b"X-Forwarded-For: " } else { b", " }, address]);
     }
-    write(out, &[origin.client.as_bytes(), b"\r\n"]);
+    if known_client || trusted && seen.forwarded_for {
+        write(out, &[b"\r\n"]);
+    }
     if !has(Known::ForwardedProto) {
         write(out, &[b"X-Forwarded-Proto: http\r\n"]);
     }

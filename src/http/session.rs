@@ -2,14 +2,7 @@
 //!
 //! Runs as one task on one worker. Between two requests it holds no buffer. Dropping it closes the connection.
 
-use std::{
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll};
 
 use super::{
     reply::Reply,
@@ -17,21 +10,25 @@ use super::{
     slots::Slots,
 };
 use crate::{
+    config::plan::ListenerPlan,
     io::{
         alarm::{Alarm, Ring},
         buffer::Buffer,
+        parting,
         stream::Stream,
     },
-    limits::{EXCHANGES_PER_TURN_MAX, LINGER_BYTES_MAX},
+    limits::EXCHANGES_PER_TURN_MAX,
+    listener::{
+        client::Client,
+        connection::Connection,
+        introduction::{self, Introduction},
+    },
     shard::Shard,
     stats::{
         names::{Count, Refusal},
         worker::Held,
     },
 };
-
-/// How long we wait for a client to take our last word before its connection is closed.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// What becomes of the connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +55,14 @@ pub struct Session {
     pub alarm: Alarm,
     /// The cluster this listener leads to.
     pub cluster: usize,
-    /// The client's address in text.
+    /// Who that client is.
+    pub origin: Client,
+    /// It comes by way of a proxy that says so first.
+    awaits_introduction: bool,
+    /// Its address in text; empty when there is none.
     pub peer: Box<str>,
+    /// The client whose name its upstream connections begin with, if they do.
+    pub speaks_for: Option<SocketAddr>,
     slots: Rc<Slots>,
     /// Exchanges since this task last waited for a request.
     in_a_row: usize,
@@ -77,27 +80,43 @@ enum NoHead {
 impl Session {
     /// A session on a fresh connection, which counts as open from now on. It lives in a box, so that the futures
     /// it passes through stay small: an idle connection costs little more than this.
-    pub fn new(
-        shard: Rc<Shard>,
-        slots: Rc<Slots>,
-        client: Stream,
-        peer: SocketAddr,
-        cluster: usize,
-        open: Held,
-    ) -> Box<Self> {
-        let alarm = shard.alarms.register();
-        let peer = canonical(peer.ip()).to_string().into_boxed_str();
-        Box::new(Session {
+    pub fn new(connection: Connection, slots: Rc<Slots>, plan: &ListenerPlan) -> Box<Self> {
+        let awaits_introduction = connection.awaits_introduction(plan);
+        let Connection { shard, stream, alarm, client, open, .. } = connection;
+        let mut session = Session {
             shard,
-            client,
+            client: stream,
             inbox: None,
             alarm,
-            cluster,
-            peer,
+            cluster: plan.cluster,
+            origin: client,
+            awaits_introduction,
+            peer: Box::default(),
+            speaks_for: None,
             slots,
             in_a_row: 0,
             _open: open,
-        })
+        };
+        session.identify(client);
+        Box::new(session)
+    }
+
+    /// Keeps what requests and upstream connections say of the client.
+    fn identify(&mut self, client: Client) {
+        self.origin = client;
+        self.peer = client.source.map(|source| source.ip().to_string()).unwrap_or_default().into();
+        let cluster = self.shard.plan.clusters.get(self.cluster);
+        self.speaks_for = cluster.and_then(|cluster| cluster.send_proxy).and(client.source);
+    }
+
+    /// The proxy in front says who the client is. False when it does not: then nothing can be believed.
+    async fn introduce(&mut self) -> bool {
+        let limit = self.shard.plan.timeouts.head;
+        let read = introduction::read(&mut self.client, &self.alarm, limit, &self.shard).await;
+        let Some(Introduction { header, rest }) = read else { return false };
+        self.identify(self.origin.introduced(header));
+        self.inbox = rest;
+        true
     }
 
     /// Serves the connection to its end.
@@ -107,6 +126,9 @@ impl Session {
             Poll::Ready(())
         })
         .await;
+        if self.awaits_introduction && !Box::pin(self.introduce()).await {
+            return;
+        }
         let mut first = true;
         let next = loop {
             let next = match self.head(first).await {
@@ -139,7 +161,10 @@ impl Session {
         self.inbox = None;
         match next {
             Next::KeepAlive | Next::Close => {}
-            Next::Linger => Box::pin(self.linger()).await,
+            Next::Linger => {
+                let Session { client, alarm, shard, .. } = &mut *self;
+                Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
+            }
             Next::Abort => self.client.abort(),
         }
     }
@@ -262,44 +287,21 @@ impl Session {
     }
 
     /// Sends a few bytes of our own.
-    pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), ()> {
-        self.alarm.set(self.shard.plan.timeouts.head);
-        while !bytes.is_empty() {
-            match self.client.transmit(bytes) {
-                Ok(count) => {
-                    self.shard.stats.add(Count::ClientSentBytes, count as u64);
-                    bytes = bytes.get(count..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let client = &mut self.client;
-                    self.alarm.bound(|cx| client.poll_writable(cx)).await.map_err(|_| ())?;
-                }
-                Err(_) => return Err(()),
-            }
-        }
-        Ok(())
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), ()> {
+        let limit = self.shard.plan.timeouts.head;
+        let outcome = parting::send(&mut self.client, bytes, &self.alarm, limit).await;
+        let (Ok(sent) | Err(sent)) = outcome;
+        self.shard.stats.add(Count::ClientSentBytes, sent as u64);
+        outcome.map(|_| ()).map_err(|_| ())
     }
+}
 
-    /// Says that nothing more comes and throws away what the client still sends, for a while: closing with
-    /// unread bytes would reset the connection and destroy our answer on its way (RFC 9112 section 9.6).
-    async fn linger(&mut self) {
-        self.client.shutdown_write();
-        self.alarm.set(LINGER);
-        let mut thrown = 0;
-        while thrown < LINGER_BYTES_MAX {
-            let mut bin = self.shard.buffers.take();
-            match self.client.receive(bin.space()) {
-                Ok(0) => return,
-                Ok(count) => thrown += count as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    drop(bin);
-                    let client = &mut self.client;
-                    if self.alarm.bound(|cx| client.poll_readable(cx)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
-            }
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What speaks for this client is of no use to another one.
+        let cluster = self.speaks_for.and_then(|_| self.shard.clusters.get(self.cluster));
+        for (backend, client) in cluster.iter().flat_map(|cluster| cluster.backends()).zip(self.speaks_for) {
+            backend.pool().forget(client);
         }
     }
 }
@@ -310,9 +312,4 @@ fn refusal(error: ScanError) -> Refusal {
         ScanError::StartLineTooLong => Refusal::RequestLineTooLong,
         ScanError::TooLarge => Refusal::HeadTooLarge,
     }
-}
-
-/// IPv4 clients of an IPv6 socket are shown as IPv4.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

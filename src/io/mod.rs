@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod buffer;
+pub mod parting;
 pub mod pipes;
 pub mod readiness;
 pub mod reuse;

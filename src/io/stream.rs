@@ -1,11 +1,12 @@
 //! A connected socket of one worker: non-blocking calls, and waits on the ring when they would block.
 //!
-//! Dropping a stream closes it cleanly (FIN after what was sent); [`Stream::abort`] closes it with a reset.
+//! Dropping a stream closes it cleanly (FIN after what was sent), or with a reset after [`Stream::abort`].
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use super::readiness::{Interest, Readiness};
@@ -74,6 +75,11 @@ impl Stream {
         self.descriptor().is_ok_and(socket::is_silent)
     }
 
+    /// Asks the socket itself (one call) whether the connection is broken, which no wait for its other side notices.
+    pub fn is_gone(&self) -> bool {
+        self.descriptor().map_or(true, socket::is_gone)
+    }
+
     /// Waits until receiving may succeed.
     pub async fn readable(&mut self) {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;
@@ -86,11 +92,17 @@ impl Stream {
         }
     }
 
-    /// Closes with a reset, so that the peer can never take what it got for complete.
-    pub fn abort(self) {
+    /// Makes the coming close a reset, so that the peer can never take what it got for complete. A UNIX socket has no
+    /// reset; there it is an end like any other.
+    pub fn abort(&self) {
         if let Some(descriptor) = &self.descriptor {
             socket::reset_on_close(descriptor);
         }
+    }
+
+    /// Looks after a peer that may be silent for long; see [`socket::keep_alive`].
+    pub fn keep_alive(&self, idle: Duration, dead_after: Duration) -> io::Result<()> {
+        socket::keep_alive(self.descriptor()?, idle, dead_after)
     }
 
     /// The local end's address.

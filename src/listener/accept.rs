@@ -53,7 +53,7 @@ fn trouble(error: &std::io::Error) -> Trouble {
 }
 
 /// Accepts until the worker drains; then takes what has already been shaken hands with and closes the listener.
-pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd, SocketAddr)) {
+pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd, Option<SocketAddr>)) {
     let alarm = shard.alarms.register();
     std::future::poll_fn(|cx| {
         alarm.attach(cx.waker());
@@ -80,7 +80,7 @@ pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd,
 }
 
 /// Takes everything a draining listener has already shaken hands with.
-fn empty(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr), mut batch: Batch) {
+fn empty(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, Option<SocketAddr>), mut batch: Batch) {
     let batches = LISTEN_BACKLOG.unsigned_abs() as usize / ACCEPT_BATCH_MAX;
     for _ in 0..batches {
         if batch != Batch::Full {
@@ -102,7 +102,7 @@ enum Batch {
 }
 
 /// Accepts a batch.
-fn take_batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, SocketAddr)) -> Batch {
+fn take_batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, Option<SocketAddr>)) -> Batch {
     let Ok(queue) = listener.borrow() else { return Batch::Exhausted };
     for _ in 0..ACCEPT_BATCH_MAX {
         match socket::accept(queue) {

@@ -2,4 +2,7 @@
 
 pub mod accept;
 pub mod bind;
+pub mod client;
+pub mod connection;
+pub mod introduction;
 pub mod spread;

@@ -9,8 +9,9 @@ fn slack(least: u64) -> u64 {
 }
 
 /// The worker that should take a connection accepted by `me`: itself, or the least loaded one when `me` would
-/// reach its number plus the slack. `loads` are the open connections of all workers.
-pub fn choose(me: usize, loads: impl Iterator<Item = u64>) -> usize {
+/// reach its number plus the slack. `loads` are the open connections of all workers. Without a hash there is no
+/// slack: when `me` accepts for all, the least loaded one is as good as any.
+pub fn choose(me: usize, for_all: bool, loads: impl Iterator<Item = u64>) -> usize {
     let (mut mine, mut least) = (0, None::<(usize, u64)>);
     for (worker, load) in loads.enumerate() {
         if worker == me {
@@ -20,7 +21,8 @@ pub fn choose(me: usize, loads: impl Iterator<Item = u64>) -> usize {
         }
     }
     match least {
-        Some((worker, load)) if mine >= load + slack(load) => worker,
+        Some((worker, load)) if for_all && mine > load + 1 => worker,
+        Some((worker, load)) if !for_all && mine >= load + slack(load) => worker,
         _ => me,
     }
 }
@@ -37,7 +39,7 @@ mod tests {
             let mut loads = [0u64; 2];
             for connection in 0..8 {
                 let accepted_by = ((pattern >> connection) & 1) as usize;
-                loads[choose(accepted_by, loads.iter().copied())] += 1;
+                loads[choose(accepted_by, false, loads.iter().copied())] += 1;
             }
             assert!(loads.iter().all(|load| *load <= 5), "{pattern:08b}: {loads:?}");
         }
@@ -45,7 +47,16 @@ mod tests {
 
     #[test]
     fn one_worker_keeps_everything() {
-        assert_eq!(choose(0, [1000].into_iter()), 0);
+        assert_eq!(choose(0, false, [1000].into_iter()), 0);
+    }
+
+    #[test]
+    fn who_accepts_for_all_gives_everybody_the_same() {
+        let mut loads = [0u64; 3];
+        for _ in 0..30 {
+            loads[choose(1, true, loads.iter().copied())] += 1;
+        }
+        assert_eq!(loads, [10; 3]);
     }
 
     proptest! {
@@ -53,7 +64,7 @@ mod tests {
         fn skew_is_bounded_whatever_the_hash_does(accepted_by in prop::collection::vec(0usize..4, 0..2000)) {
             let mut loads = [0u64; 4];
             for me in accepted_by {
-                loads[choose(me, loads.iter().copied())] += 1;
+                loads[choose(me, false, loads.iter().copied())] += 1;
             }
             let least = *loads.iter().min().unwrap();
             prop_assert!(loads.iter().all(|load| *load < least + slack(least)));

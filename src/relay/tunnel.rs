@@ -1,15 +1,26 @@
 //! A tunnel: two endless flows, each ending with a half-close that is passed on.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use super::flow::{Broken, Flow, Supplies};
 use crate::{
+    fault::Side,
     io::{
-        alarm::{Alarm, Ring},
+        alarm::{self, Alarm, Millis, Ring},
         stream::Stream,
     },
-    stats::names::Count,
+    stats::{
+        names::{BackendCount, Count},
+        worker::BackendStats,
+    },
 };
+
+/// How often a side is looked at of which nothing is awaited: it has ended its direction, or is not being read.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,72 +29,135 @@ pub enum Ended {
     Properly,
     /// The upstream side took no more, but all it had said before has been passed on.
     Deaf,
-    /// A side broke; the other one must not take that for an end.
-    Broken(Broken),
+    /// This side broke; the other one must not take that for an end.
+    Broken(Side),
     /// Silence for too long, or the worker ends.
     Rung(Ring),
 }
 
-/// Relays both ways until both directions have ended. Dropping it drops what is in flight; the caller closes
-/// both streams.
-pub async fn run(
-    client: &mut Stream,
-    upstream: &mut Stream,
-    mut up: Flow,
-    mut down: Flow,
-    alarm: &Alarm,
-    idle: Duration,
-    supplies: Supplies<'_>,
-) -> Ended {
-    let (mut up_open, mut down_open, mut deaf) = (true, true, false);
-    alarm.set(idle);
-    poll_fn(|cx| {
-        if let Some(ring) = alarm.rung() {
-            return Poll::Ready(Ended::Rung(ring));
+/// Two connections that are relayed into each other.
+pub struct Tunnel<'a> {
+    /// The side that was opened to us.
+    pub client: &'a mut Stream,
+    /// The side we opened.
+    pub upstream: &'a mut Stream,
+    /// From the client, with what it has sent already.
+    pub up: Flow,
+    /// To the client, with what the backend has sent already.
+    pub down: Flow,
+    /// The connection's deadline.
+    pub alarm: &'a Alarm,
+    /// How long both sides may be silent.
+    pub idle: Duration,
+    /// The worker's pools and counters.
+    pub supplies: Supplies<'a>,
+    /// The backend's counters.
+    pub backend: &'a BackendStats,
+}
+
+/// What a tunnel has come to.
+struct Progress {
+    up_open: bool,
+    down_open: bool,
+    deaf: bool,
+    /// When something moved last.
+    moved: Millis,
+}
+
+impl Tunnel<'_> {
+    /// Relays both ways until both directions have ended. Dropping it drops what is in flight; the caller closes
+    /// both streams.
+    pub async fn run(mut self) -> Ended {
+        let mut progress = Progress { up_open: true, down_open: true, deaf: false, moved: alarm::now() };
+        self.alarm.set(self.idle);
+        poll_fn(|cx| self.poll(cx, &mut progress)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, progress: &mut Progress) -> Poll<Ended> {
+        let rung = self.alarm.rung();
+        if rung == Some(Ring::Cut) {
+            return Poll::Ready(Ended::Rung(Ring::Cut));
         }
-        if up_open {
-            match up.poll(cx, client, upstream, &supplies) {
+        if progress.up_open {
+            match self.up.poll(cx, self.client, self.upstream, &self.supplies) {
                 Poll::Ready(Ok(())) => {
-                    upstream.shutdown_write();
-                    up_open = false;
+                    self.upstream.shutdown_write();
+                    progress.up_open = false;
                 }
                 // A backend that takes no more may still have said something before.
                 Poll::Ready(Err(Broken::Sink(_))) => {
-                    deaf = true;
-                    up_open = false;
+                    progress.deaf = true;
+                    progress.up_open = false;
                 }
-                Poll::Ready(Err(broken)) => return Poll::Ready(Ended::Broken(broken)),
+                Poll::Ready(Err(_)) => return self.broken(Side::Client),
                 Poll::Pending => {}
             }
         }
-        if down_open {
-            match down.poll(cx, upstream, client, &supplies) {
+        if progress.down_open {
+            match self.down.poll(cx, self.upstream, self.client, &self.supplies) {
                 Poll::Ready(Ok(())) => {
-                    client.shutdown_write();
-                    down_open = false;
+                    self.client.shutdown_write();
+                    progress.down_open = false;
                 }
-                Poll::Ready(Err(broken)) => return Poll::Ready(Ended::Broken(broken)),
+                Poll::Ready(Err(Broken::Sink(_))) => return self.broken(Side::Client),
+                Poll::Ready(Err(_)) => return self.broken(Side::Upstream),
                 Poll::Pending => {}
             }
         }
-        if account(&mut up, &mut down, &supplies) {
-            alarm.set(idle);
+        let moved = self.account();
+        if !progress.up_open && !progress.down_open {
+            return Poll::Ready(if progress.deaf { Ended::Deaf } else { Ended::Properly });
         }
-        if up_open || down_open {
-            return Poll::Pending;
-        }
-        Poll::Ready(if deaf { Ended::Deaf } else { Ended::Properly })
-    })
-    .await
-}
+        self.watch(progress, moved, rung.is_some()).map_or(Poll::Pending, Poll::Ready)
+    }
 
-/// Adds what has moved to the statistics; true when anything has.
-fn account(up: &mut Flow, down: &mut Flow, supplies: &Supplies<'_>) -> bool {
-    let (from_client, to_upstream) = up.take_counts();
-    let (from_upstream, to_client) = down.take_counts();
-    supplies.stats.add(Count::ClientReceivedBytes, from_client);
-    supplies.stats.add(Count::UpstreamSentBytes, to_upstream);
-    supplies.stats.add(Count::UpstreamReceivedBytes, from_upstream);
-    supplies.stats.add(Count::ClientSentBytes, to_client);
-    from_client + to_upstream + from_upstream + to_client > 0
+    fn broken(&mut self, side: Side) -> Poll<Ended> {
+        self.account();
+        Poll::Ready(Ended::Broken(side))
+    }
+
+    /// Keeps the deadline of silence, and looks after a side whose end no wait would notice.
+    fn watch(&mut self, progress: &mut Progress, moved: bool, rung: bool) -> Option<Ended> {
+        let blind = !progress.up_open
+            || !progress.down_open
+            || self.up.is_waiting_for_sink()
+            || self.down.is_waiting_for_sink();
+        if !(moved || rung) {
+            return None;
+        }
+        let now = alarm::now();
+        if moved {
+            progress.moved = now;
+        }
+        let left = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
+        let left = left.saturating_sub(now.saturating_sub(progress.moved));
+        if left == 0 && !self.idle.is_zero() {
+            return Some(Ended::Rung(Ring::Deadline));
+        }
+        let sides = [(&*self.client, Side::Client), (&*self.upstream, Side::Upstream)];
+        if let Some((_, side)) = sides.iter().find(|(stream, _)| rung && blind && stream.is_gone()) {
+            return Some(Ended::Broken(*side));
+        }
+        let left = Duration::from_millis(left);
+        self.alarm.set(match (blind, self.idle.is_zero()) {
+            (true, true) => LOOK,
+            (true, false) => left.min(LOOK),
+            (false, _) => left,
+        });
+        None
+    }
+
+    /// Adds what has moved to the statistics; true when anything has.
+    fn account(&mut self) -> bool {
+        let (from_client, to_upstream) = self.up.take_counts();
+        let (from_upstream, to_client) = self.down.take_counts();
+        let stats = self.supplies.stats;
+        stats.add(Count::ClientReceivedBytes, from_client);
+        stats.add(Count::UpstreamSentBytes, to_upstream);
+        stats.add(Count::UpstreamReceivedBytes, from_upstream);
+        stats.add(Count::ClientSentBytes, to_client);
+        self.backend.add(BackendCount::SentBytes, to_upstream);
+        self.backend.add(BackendCount::ReceivedBytes, from_upstream);
+        from_client + to_upstream + from_upstream + to_client > 0
+    }
 }

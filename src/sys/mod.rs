@@ -6,6 +6,8 @@
 #[allow(unsafe_code, reason = "adopts and lends descriptors the runtime owns")]
 pub mod descriptor;
 pub mod doorbell;
+#[allow(unsafe_code, reason = "sets socket options by number")]
+pub mod option;
 pub mod pipe;
 pub mod ring;
 pub mod socket;

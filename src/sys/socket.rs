@@ -2,28 +2,50 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect,
-    getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
+        connect, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
+    },
 };
+
+use super::option::bind_address_no_port;
+use crate::addr::{Endpoint, UnixPath};
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::TCP))?)
+/// What is sent over a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
-/// Opens one socket of a listener's `SO_REUSEPORT` group, bound but not yet listening: it answers nobody
-/// until [`start_listening`].
-pub fn bind_listener(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+fn inet_socket(transport: Transport, is_ipv4: bool) -> io::Result<OwnedFd> {
+    let family = if is_ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(match transport {
+        Transport::Tcp => socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::TCP))?,
+        Transport::Udp => socket_with(family, SocketType::DGRAM, FLAGS, Some(ipproto::UDP))?,
+    })
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?)
+}
+
+/// Opens one socket of a listener's `SO_REUSEPORT` group. A TCP one answers nobody until [`start_listening`].
+pub fn bind_listener(transport: Transport, address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = inet_socket(transport, address.is_ipv4())?;
+    // Two programs must not share datagrams by accident, which this option would let them.
+    sockopt::set_socket_reuseaddr(&socket, transport == Transport::Tcp)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -34,20 +56,46 @@ pub fn bind_listener(address: SocketAddr) -> io::Result<OwnedFd> {
 
 /// True when somebody outside this group already listens on `address`: a bind without `SO_REUSEPORT` is
 /// tried and given up again. Two programs that both share the port would otherwise split its clients.
-pub fn taken(address: SocketAddr) -> io::Result<()> {
-    let socket = tcp_socket(address)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+pub fn taken(transport: Transport, address: SocketAddr) -> io::Result<()> {
+    let socket = inet_socket(transport, address.is_ipv4())?;
+    sockopt::set_socket_reuseaddr(&socket, transport == Transport::Tcp)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(bind(&socket, &address)?)
 }
 
+/// Binds a UNIX socket to a place in the file system, or a name, where nothing is yet.
+pub fn bind_unix(path: &UnixPath) -> io::Result<OwnedFd> {
+    let socket = unix_socket()?;
+    bind(&socket, &path.address()?)?;
+    Ok(socket)
+}
+
+/// Succeeds when connections can be made from `source`, an address of this host.
+pub fn try_source(source: IpAddr) -> io::Result<()> {
+    let socket = inet_socket(Transport::Tcp, source.is_ipv4())?;
+    Ok(bind(&socket, &SocketAddr::new(source, 0))?)
+}
+
 /// Starts to accept, with room for `backlog` finished handshakes (the kernel caps it at `somaxconn`).
-/// Accepted sockets inherit `TCP_NODELAY` from here, which saves a call per connection.
 pub fn start_listening(socket: impl AsFd, backlog: i32) -> io::Result<()> {
-    sockopt::set_tcp_nodelay(&socket, true)?;
     Ok(listen(&socket, backlog)?)
+}
+
+/// Small messages leave at once. Accepted sockets inherit it from the listener, which saves a call per connection.
+pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, true)?)
+}
+
+/// Asks a silent peer every now and then whether it is still there, and gives up one that acknowledges nothing or
+/// takes nothing for `dead_after` (`tcp(7)`, TCP_USER_TIMEOUT). Accepted sockets inherit it from the listener.
+pub fn keep_alive(socket: impl AsFd, idle: Duration, dead_after: Duration) -> io::Result<()> {
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, idle)?;
+    sockopt::set_tcp_keepintvl(&socket, idle)?;
+    let dead_after = u32::try_from(dead_after.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(&socket, dead_after)?)
 }
 
 /// The address a socket is bound to, or the local end of a connection.
@@ -55,23 +103,54 @@ pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     SocketAddr::try_from(getsockname(socket)?).map_err(|_| io::ErrorKind::Unsupported.into())
 }
 
-/// Takes one finished connection off the accept queue (`accept4(2)`).
-pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
+/// Takes one finished connection off the accept queue (`accept4(2)`). Clients of a UNIX socket have no address.
+pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let (socket, peer) = acceptfrom_with(listener, FLAGS)?;
-    let peer = peer.and_then(|address| SocketAddr::try_from(address).ok());
-    peer.map(|peer| (socket, peer)).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+    Ok((socket, peer.and_then(|address| SocketAddr::try_from(address).ok())))
 }
 
-/// Starts a handshake. `Ok(true)` when it is already done, `Ok(false)` when the socket becomes writable at
-/// its end (then ask [`connect_result`]).
-pub fn start_connect(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
-    let socket = tcp_socket(address)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    match connect(&socket, &address) {
+/// Starts a handshake, from an address of this host if one is given. `Ok(true)` when it is already done, `Ok(false)`
+/// when the socket becomes writable at its end (then ask [`connect_result`]). A UNIX socket whose accept queue is
+/// full refuses at once, with `WouldBlock`.
+pub fn start_connect(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<(OwnedFd, bool)> {
+    let (socket, outcome) = match endpoint {
+        Endpoint::Inet(address) => {
+            let socket = inet_socket(Transport::Tcp, address.is_ipv4())?;
+            sockopt::set_tcp_nodelay(&socket, true)?;
+            if let Some(source) = source {
+                bind_source(&socket, source)?;
+            }
+            let outcome = connect(&socket, address);
+            (socket, outcome)
+        }
+        Endpoint::Unix(path) => {
+            let socket = unix_socket()?;
+            let outcome = connect(&socket, &path.address()?);
+            (socket, outcome)
+        }
+    };
+    match outcome {
         Ok(()) => Ok((socket, true)),
         Err(rustix::io::Errno::INPROGRESS) => Ok((socket, false)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens a datagram socket that speaks with `peer` alone, from an address of this host if one is given.
+pub fn connect_datagrams(peer: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let socket = inet_socket(Transport::Udp, peer.is_ipv4())?;
+    if let Some(source) = source {
+        bind_source(&socket, source)?;
+    }
+    connect(&socket, &peer)?;
+    Ok(socket)
+}
+
+/// Chooses the local address and leaves the port to the connect, which knows the whole pair and can share ports
+/// between destinations (`ip(7)`, IP_BIND_ADDRESS_NO_PORT).
+fn bind_source(socket: &OwnedFd, source: IpAddr) -> io::Result<()> {
+    bind_address_no_port(socket)?;
+    Ok(bind(socket, &SocketAddr::new(source, 0))?)
 }
 
 /// The outcome of a handshake whose socket has become writable (`SO_ERROR`).
@@ -92,6 +171,14 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
 pub fn is_silent(socket: impl AsFd) -> bool {
     let mut byte = [0u8; 1];
     matches!(recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Err(rustix::io::Errno::AGAIN))
+}
+
+/// True when the connection is broken, or both of its directions have ended (`poll(2)` with nothing asked for).
+pub fn is_gone(socket: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+    let told = poll(&mut asked, Some(&Timespec::default()));
+    let flags = asked.first().map_or(PollFlags::empty(), PollFd::revents);
+    told.is_ok() && flags.intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Sends without waiting and without `SIGPIPE`.

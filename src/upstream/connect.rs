@@ -1,57 +1,94 @@
 //! Makes a connection to a backend under a deadline.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use rustix::io::Errno;
 
 use crate::{
+    addr::Endpoint,
     cluster::backend::Backend,
     fault::{Fault, Kind, Phase},
     io::{
         alarm::{Alarm, Ring},
         stream::Stream,
     },
+    stats::names::BackendCount,
     sys::socket,
 };
 
-/// Tries the backend's addresses in turn, each under `timeout`. Dropping it closes the half-made connection.
-pub async fn connect(backend: &Backend, alarm: &Alarm, timeout: Duration) -> Result<Stream, Fault> {
+/// How to connect.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The waiting connection's deadline.
+    pub alarm: &'a Alarm,
+    /// For each of the backend's endpoints.
+    pub timeout: Duration,
+    /// What the connection begins with: a PROXY protocol header, or nothing.
+    pub greeting: &'a [u8],
+}
+
+/// Tries the backend's endpoints in turn. Dropping it closes the half-made connection.
+pub async fn connect(backend: &Backend, call: Call<'_>) -> Result<Stream, Fault> {
     let mut last = Fault::upstream(Phase::Connect, Kind::Missing);
-    for (place, address) in backend.addresses() {
-        match connect_to(address, alarm, timeout).await {
+    for (place, endpoint) in backend.endpoints() {
+        match connect_to(backend, endpoint, call).await {
             Ok(stream) => {
                 backend.connected(place);
                 return Ok(stream);
             }
-            Err(fault) if matches!(fault.kind, Kind::Cut | Kind::Exhausted) => return Err(fault),
+            Err(fault) if fault.is_local() => return Err(fault),
             Err(fault) => last = fault,
         }
     }
     Err(last)
 }
 
-async fn connect_to(address: SocketAddr, alarm: &Alarm, timeout: Duration) -> Result<Stream, Fault> {
-    let (socket, done) = socket::start_connect(address).map_err(fault)?;
+async fn connect_to(backend: &Backend, endpoint: &Endpoint, call: Call<'_>) -> Result<Stream, Fault> {
+    let (socket, done) = start(backend, endpoint)?;
     let mut stream = Stream::new(socket).map_err(fault)?;
-    if done {
-        return Ok(stream);
+    if !done {
+        call.alarm.set(call.timeout);
+        let waited = call.alarm.bound(|cx| stream.poll_writable(cx)).await;
+        call.alarm.clear();
+        match waited {
+            Ok(()) => stream.connect_result().map_err(fault)?,
+            Err(Ring::Deadline) => return Err(Fault::upstream(Phase::Connect, Kind::Silent)),
+            Err(Ring::Cut) => return Err(Fault::local(Phase::Connect, Kind::Cut)),
+        }
     }
-    alarm.set(timeout);
-    let waited = alarm.bound(|cx| stream.poll_writable(cx)).await;
-    alarm.clear();
-    match waited {
-        Ok(()) => stream.connect_result().map_err(fault).map(|()| stream),
-        Err(Ring::Deadline) => Err(Fault::upstream(Phase::Connect, Kind::Silent)),
-        Err(Ring::Cut) => Err(Fault::local(Phase::Connect, Kind::Cut)),
+    // A fresh socket's queue is empty, so what does not fit at once means that the connection is dead already.
+    match call.greeting.is_empty()
+        || stream.transmit(call.greeting).is_ok_and(|sent| sent == call.greeting.len())
+    {
+        true => Ok(stream),
+        false => Err(Fault::upstream(Phase::Connect, Kind::Died)),
     }
+}
+
+/// Starts a handshake from the first local address that has a port left.
+fn start(backend: &Backend, endpoint: &Endpoint) -> Result<(OwnedFd, bool), Fault> {
+    let mut last = Fault::upstream(Phase::Connect, Kind::Exhausted);
+    for source in backend.sources().toward(endpoint) {
+        match socket::start_connect(endpoint, source) {
+            Ok(started) => return Ok(started),
+            Err(error) => last = fault(error),
+        }
+        if last.kind != Kind::Exhausted || last.is_local() {
+            break;
+        }
+        backend.stats().count(BackendCount::PortsExhausted);
+    }
+    Err(last)
 }
 
 /// Tells our own poverty from a backend's refusal.
 fn fault(error: io::Error) -> Fault {
-    use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        // Ports run out for one destination only, so another backend may do: EADDRNOTAVAIL is not here.
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
             Fault::local(Phase::Connect, Kind::Exhausted)
         }
+        // Ports run out for one destination only, so another backend may do.
+        Some(Errno::ADDRNOTAVAIL) => Fault::upstream(Phase::Connect, Kind::Exhausted),
         _ => Fault::upstream(Phase::Connect, Kind::Died),
     }
 }

@@ -1,6 +1,6 @@
 //! A connection to a backend while an exchange uses it: counts itself, and goes back to the pool or is closed.
 
-use std::rc::Rc;
+use std::{net::SocketAddr, rc::Rc};
 
 use crate::{
     cluster::backend::Backend,
@@ -14,13 +14,21 @@ pub struct Lease {
     backend: Rc<Backend>,
     /// It came from the pool, so it may have died before the request was sent.
     pub reused: bool,
+    /// Whom its PROXY protocol header speaks for.
+    client: Option<SocketAddr>,
 }
 
 impl Lease {
     /// Counts the backend as active until the lease ends.
     pub fn new(stream: Stream, backend: Rc<Backend>, reused: bool) -> Self {
         backend.stats().raise(BackendLevel::Active);
-        Lease { stream: Some(stream), backend, reused }
+        Lease { stream: Some(stream), backend, reused, client: None }
+    }
+
+    /// The connection has said that it speaks for this client, so it is good for no other.
+    pub fn for_client(mut self, client: Option<SocketAddr>) -> Self {
+        self.client = client;
+        self
     }
 
     /// The connection; `None` only after it was given back.
@@ -36,7 +44,7 @@ impl Lease {
     /// Back to the pool for the next request; `unsettled` if bytes may still follow the response.
     /// False when it was not silent, and closed.
     pub fn give_back(mut self, now: Millis, unsettled: bool) -> bool {
-        self.stream.take().is_some_and(|stream| self.backend.pool().put(stream, now, unsettled))
+        self.stream.take().is_some_and(|stream| self.backend.pool().put(stream, now, unsettled, self.client))
     }
 
     /// Closes with a reset, so that the backend does not take a cut request for a whole one.

@@ -4,3 +4,4 @@ pub mod connect;
 pub mod lease;
 pub mod pool;
 pub mod retry;
+pub mod source;

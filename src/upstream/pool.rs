@@ -3,7 +3,7 @@
 //! An idle connection is silent by definition: its armed readable watch fires on FIN, RST and on bytes nobody
 //! asked for, and then it is never reused.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc};
 
 use crate::{
     io::{alarm::Millis, stream::Stream},
@@ -16,6 +16,8 @@ struct Idle {
     since: Millis,
     /// What followed its last response may still be on its way.
     unsettled: bool,
+    /// Whom its PROXY protocol header speaks for.
+    client: Option<SocketAddr>,
 }
 
 impl Idle {
@@ -50,11 +52,12 @@ impl IdlePool {
         IdlePool { idle: RefCell::default(), stats }
     }
 
-    /// Takes the freshest settled connection that has been silent, and tells how many were not.
-    pub fn take(&self, now: Millis) -> (Option<Stream>, u64) {
+    /// Takes the freshest settled connection that has been silent, and tells how many were not. Only one that speaks
+    /// for the same `client` will do, or for nobody.
+    pub fn take(&self, now: Millis, client: Option<SocketAddr>) -> (Option<Stream>, u64) {
         let mut stale = 0;
         let mut idle = self.idle.borrow_mut();
-        while let Some(place) = idle.iter().rposition(|idle| idle.is_settled(now)) {
+        while let Some(place) = idle.iter().rposition(|idle| idle.client == client && idle.is_settled(now)) {
             let mut freshest = idle.remove(place);
             self.stats.lower(BackendLevel::Idle);
             if freshest.stream.watch_silence() {
@@ -67,13 +70,13 @@ impl IdlePool {
 
     /// Keeps a connection for the next request; one that is `unsettled` is left alone for a moment. A full pool
     /// closes it instead. False when it was not silent, and closed.
-    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool) -> bool {
+    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool, client: Option<SocketAddr>) -> bool {
         let mut idle = self.idle.borrow_mut();
         // A watch that has fired was for what has been received since; the next one begins with a look.
         let silent = stream.watch_silence() || (stream.is_silent() && stream.watch_silence());
         if silent && idle.len() < IDLE_PER_BACKEND_MAX {
             self.stats.raise(BackendLevel::Idle);
-            idle.push(Idle { stream, since: now, unsettled });
+            idle.push(Idle { stream, since: now, unsettled, client });
         }
         silent
     }
@@ -92,6 +95,17 @@ impl IdlePool {
             !expired && !stale
         });
         swept
+    }
+
+    /// Closes what speaks for a client that has left.
+    pub fn forget(&self, client: SocketAddr) {
+        self.idle.borrow_mut().retain(|idle| {
+            let other = idle.client != Some(client);
+            if !other {
+                self.stats.lower(BackendLevel::Idle);
+            }
+            other
+        });
     }
 
     /// How many are idle.

@@ -19,8 +19,8 @@ pub enum Command {
         listener: usize,
         /// The connection.
         connection: OwnedFd,
-        /// The client.
-        peer: SocketAddr,
+        /// The client, unless it came by a UNIX socket.
+        peer: Option<SocketAddr>,
     },
     /// Take no new work and end when the last connection has ended.
     Drain,

@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{
     config::plan::{Mode, Plan},
-    http::{session::Session, slots::Slots},
+    http::{self, slots::Slots},
     io::{alarm, readiness, stream::Stream},
-    limits::LISTEN_BACKLOG,
-    listener::{accept, spread},
+    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG},
+    listener::{accept, connection::Connection, spread},
     shard::Shard,
     stats::names::{Count, Level},
     sys::{ring::RingFlags, socket},
+    tcp,
 };
 
 /// How often idle upstream connections are looked through.
@@ -48,8 +49,8 @@ pub struct Start {
     pub plan: Arc<Plan>,
     /// Its ring's flags.
     pub flags: RingFlags,
-    /// Its listening sockets, in the order of the plan's listeners.
-    pub sockets: Vec<OwnedFd>,
+    /// Its listening sockets, each with its listener's place in the plan.
+    pub sockets: Vec<(usize, OwnedFd)>,
     /// Its mailbox.
     pub mailbox: Mailbox,
     /// All workers, itself included, in order.
@@ -115,7 +116,7 @@ impl Worker {
         });
         worker.keep_time()?;
         worker.sweep_pools();
-        for (listener, socket) in start.sockets.into_iter().enumerate() {
+        for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
         }
         let _ = start.events.try_send((start.worker, Event::Ready));
@@ -162,10 +163,18 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) -> io::Result<()> {
+        let Some(plan) = self.shard.plan.listeners.get(listener) else { return Ok(()) };
+        let for_all = plan.endpoint.inet().is_none();
+        if !for_all {
+            socket::set_nodelay(&socket)?;
+        }
+        if !for_all && plan.mode == Mode::Tcp {
+            socket::keep_alive(&socket, KEEP_ALIVE_IDLE, DEAD_AFTER)?;
+        }
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Stream::new(socket)?;
         let worker = Rc::clone(self);
-        let serve = move |connection, peer| worker.place(listener, connection, peer);
+        let serve = move |connection, peer| worker.place(listener, for_all, connection, peer);
         let accepting = accept::run(Rc::clone(&self.shard), queue, serve);
         self.listening.set(self.listening.get() + 1);
         let worker = Rc::clone(self);
@@ -178,9 +187,9 @@ impl Worker {
     }
 
     /// Serves a fresh connection here, or hands it to a worker that has much less to do.
-    fn place(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: SocketAddr) {
+    fn place(self: &Rc<Self>, listener: usize, for_all: bool, connection: OwnedFd, peer: Option<SocketAddr>) {
         let loads = self.peers.iter().map(Handle::load);
-        let chosen = spread::choose(self.me, loads);
+        let chosen = spread::choose(self.me, for_all, loads);
         let command = Command::Serve { listener, connection, peer };
         let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining())
         {
@@ -194,18 +203,26 @@ impl Worker {
     }
 
     /// Starts a connection's task.
-    fn serve(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: SocketAddr) {
+    fn serve(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: Option<SocketAddr>) {
         let Some(plan) = self.shard.plan.listeners.get(listener) else { return };
-        let Ok(client) = Stream::new(connection) else { return };
+        let Ok(stream) = Stream::new(connection) else { return };
         let open = self.shard.stats.hold(Level::ConnectionsActive);
-        let session = match plan.mode {
+        let connection = Connection::new(Rc::clone(&self.shard), stream, peer, listener, open);
+        match plan.mode {
             Mode::Http => {
-                Session::new(Rc::clone(&self.shard), Rc::clone(&self.slots), client, peer, plan.cluster, open)
+                self.spawn(http::session::Session::new(connection, Rc::clone(&self.slots), plan).run())
             }
-        };
+            Mode::Tcp => self.spawn(tcp::session::Session::new(connection, plan).run()),
+            // Datagrams have no connections.
+            Mode::Udp => {}
+        }
+    }
+
+    /// Runs a connection's task behind its wall.
+    fn spawn(self: &Rc<Self>, session: impl Future<Output = ()> + 'static) {
         let worker = Rc::clone(self);
         monoio::spawn(async move {
-            if contain(session.run()).await.is_err() {
+            if contain(session).await.is_err() {
                 worker.shard.stats.count(Count::ConnectionPanics);
             }
             worker.ended();

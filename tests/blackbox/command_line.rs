@@ -73,17 +73,6 @@ fn wrong_flags_exit_2_and_name_the_wrong_word() {
 }
 
 #[test]
-fn the_modes_to_come_say_that_they_are_not_here_yet() {
-    for mode in ["tcp", "udp"] {
-        let backend = format!("{mode}://127.0.0.1:1");
-        let (code, _, stderr) =
-            run_with(&["--mode", mode, "--listen", "127.0.0.1:0", "--backends", &backend]);
-        assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains("yet") && stderr.contains(mode), "{stderr}");
-    }
-}
-
-#[test]
 fn version_and_help_are_answers_and_not_errors() {
     let (code, stdout, stderr) = run_with(&["-V"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

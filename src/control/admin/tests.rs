@@ -9,7 +9,7 @@ use crate::stats::report::tests::two_workers;
 
 fn admin() -> Arc<Admin> {
     let (plan, workers) = two_workers();
-    let listeners = vec![SocketAddr::from(([127, 0, 0, 1], 43211))];
+    let listeners = vec![SocketAddr::from(([127, 0, 0, 1], 43211)).into()];
     Arc::new(Admin { plan: Arc::new(plan), workers, draining: Arc::default(), listeners })
 }
 
@@ -130,8 +130,10 @@ fn the_effective_configuration_is_shown() {
         let (status, _, body) = ask(address, "GET", "/config").await;
         assert_eq!(status, 200);
         let config: Value = serde_json::from_str(&body).unwrap();
-        let listener =
-            json!({"name": "default", "address": "127.0.0.1:43211", "mode": "http", "cluster": "default"});
+        let listener = json!({
+            "name": "default", "address": "127.0.0.1:43211", "mode": "http", "cluster": "default",
+            "proxy_from": "", "down_text": null, "socket_mode": null,
+        });
         assert_eq!(config["listeners"], json!([listener]));
         let backend = json!({"name": "127.0.0.1:3032", "addresses": ["127.0.0.1:3032"], "weight": 1});
         assert_eq!(config["clusters"][0]["backends"][1], backend);

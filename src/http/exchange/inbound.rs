@@ -16,7 +16,7 @@ use crate::{
     relay::{
         body::Body,
         flow::{Broken, Flow},
-        tunnel,
+        tunnel::{self, Tunnel},
     },
     stats::names::{BackendCount, Count, Level},
     upstream::lease::Lease,
@@ -72,7 +72,7 @@ impl Exchange {
         match outcome {
             Ok(remains) => self.finish(session, lease, &response, remains),
             Err((fault, begun)) => {
-                self.blame(session, lease.backend(), fault);
+                session.shard.blame(lease.backend(), fault);
                 lease.abort();
                 match fault.side {
                     Side::Upstream if !begun => Box::pin(self.answer(session, 502)).await,
@@ -154,11 +154,22 @@ impl Exchange {
             .take()
             .map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
         let down = Flow::new(buffer, 0, Body::UntilEnd);
+        let backend = Rc::clone(lease.backend());
         let (Ok(up), Ok(down), Some(upstream)) = (up, down, lease.stream()) else { return Next::Abort };
-        let idle = shard.plan.timeouts.tunnel_idle;
-        let ended =
-            tunnel::run(&mut session.client, upstream, up, down, &session.alarm, idle, shard.supplies())
-                .await;
+        let tunnel = Tunnel {
+            client: &mut session.client,
+            upstream,
+            up,
+            down,
+            alarm: &session.alarm,
+            idle: shard.plan.timeouts.tunnel_idle,
+            supplies: shard.supplies(),
+            backend: backend.stats(),
+        };
+        let ended = tunnel.run().await;
+        if ended == tunnel::Ended::Rung(Ring::Deadline) {
+            shard.stats.count(Count::TunnelTimeouts);
+        }
         match ended {
             tunnel::Ended::Properly => Next::Close,
             tunnel::Ended::Deaf => {

@@ -1,0 +1,139 @@
+//! The flags as clap sees them, with the help that users read. What they mean together is checked by the parent.
+
+use std::{ffi::OsString, net::IpAddr};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    addr::{ListenAddress, Networks},
+    control::log::LogFormat,
+};
+
+/// The flags as clap sees them. The comments on its fields are the help that users read.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", bin_name = "ringway", version, about, max_term_width = 100)]
+pub(super) struct Cli {
+    /// Backends, comma-separated: http://HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, HOST:PORT or unix:/PATH,
+    /// each with an optional ;weight=N (quote the list then: a shell ends the command at `;`)
+    #[arg(long, value_name = "LIST")]
+    pub(super) backends: Option<String>,
+
+    /// What the listeners speak
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(super) mode: Option<ModeName>,
+
+    /// How a backend is picked
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(super) balance: Option<BalanceName>,
+
+    /// Clients from these networks begin with a PROXY protocol header (v1 or v2): 10.0.0.0/8,::1 or `all`
+    #[arg(long, value_name = "NETWORKS")]
+    pub(super) accept_proxy: Option<Networks>,
+
+    /// Begin each connection to a backend with a PROXY protocol header of this version
+    #[arg(long, value_name = "VERSION", value_enum)]
+    pub(super) send_proxy: Option<ProxyVersion>,
+
+    /// Connect to backends from these local addresses, in turns: each has its own ports
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
+    pub(super) source: Vec<IpAddr>,
+
+    /// TCP mode: what a client is told when there is no backend [default: Server is down]
+    #[arg(long, value_name = "TEXT")]
+    pub(super) down_text: Option<String>,
+
+    /// Permissions of the UNIX sockets it listens on, octal [default: 666]
+    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
+    pub(super) socket_mode: Option<u32>,
+
+    #[command(flatten)]
+    pub(super) shared: SharedFlags,
+
+    #[command(subcommand)]
+    pub(super) subcommand: Option<Subcommand>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Start three small embedded backends, balance over them and print what to try
+    Demo,
+}
+
+/// Flags that go with `demo` too, before or after that word.
+#[derive(Debug, clap::Args)]
+pub(super) struct SharedFlags {
+    /// Listen on this port of all IPv4 addresses; 0 lets the kernel choose
+    #[arg(long, global = true, value_name = "N", default_value_t = 3030, value_parser = parse_port)]
+    pub(super) port: u16,
+
+    /// Listen here instead of on --port: 127.0.0.1:80, :80, *:80, [::]:80 or unix:/PATH; may be repeated
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub(super) listen: Vec<ListenAddress>,
+
+    /// Cores that get a worker each: `all` this process may run on, or a list such as 0,2-3
+    #[arg(long, global = true, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
+    pub(super) cores: String,
+
+    /// Serve the admin HTTP here
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub(super) admin: Option<ListenAddress>,
+
+    /// How log lines on stderr look
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
+
+    // Known only to be refused with a better message than "unexpected argument".
+    #[arg(short = 'c', long, global = true, hide = true, num_args = 0..=1, value_name = "PATH")]
+    pub(super) config: Option<Option<OsString>>,
+    #[arg(short = 't', long, global = true, hide = true)]
+    pub(super) test: bool,
+    #[arg(short = 'T', global = true, hide = true)]
+    pub(super) dump: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ModeName {
+    Http,
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ProxyVersion {
+    V1,
+    V2,
+}
+
+/// Names of ours and of other proxies. Hidden ones are known, but not available yet.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum BalanceName {
+    #[value(alias = "roundrobin", alias = "rr", alias = "wrr", alias = "round_robin")]
+    RoundRobin,
+    #[value(hide = true, aliases = ["leastconn", "least_conn", "least_connections", "least_request", "lc", "wlc"])]
+    LeastConnections,
+    #[value(hide = true, aliases = ["least_response_time", "least_time", "peak_ewma", "ewma"])]
+    LeastResponseTime,
+    #[value(hide = true)]
+    Random,
+    #[value(hide = true, alias = "power-of-two")]
+    P2c,
+    #[value(hide = true, aliases = ["ip_hash", "iphash", "source", "sh"])]
+    IpHash,
+    #[value(hide = true, aliases = ["ring-hash", "ring_hash", "ketama", "consistent"])]
+    Ring,
+    #[value(hide = true)]
+    Maglev,
+    #[value(hide = true)]
+    First,
+}
+
+/// Octal digits, as for `chmod(1)`.
+fn parse_permissions(text: &str) -> Result<u32, &'static str> {
+    let octal = |mode: &u32| text.bytes().all(|byte| byte.is_ascii_digit()) && *mode <= 0o777;
+    let mode = u32::from_str_radix(text, 8).ok().filter(octal);
+    mode.ok_or("write octal permissions such as 660, at most 777")
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    text.parse().map_err(|_| "write a number from 0 to 65535")
+}

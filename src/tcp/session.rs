@@ -1,0 +1,162 @@
+//! A client's TCP connection: a backend is chosen for it once, then both are relayed into each other to their ends.
+//!
+//! Runs as one task on one worker. While both sides are silent it holds no buffer and no pipe. Dropping it closes
+//! both connections.
+
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
+
+use crate::{
+    cluster::Tried,
+    config::plan::ListenerPlan,
+    fault::{Fault, Kind, Phase, Side},
+    io::{
+        alarm::{self, Ring},
+        buffer::Buffer,
+        parting,
+    },
+    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE},
+    listener::{
+        connection::{Connection, greeting},
+        introduction::{self, Introduction},
+    },
+    relay::{
+        body::Body,
+        flow::Flow,
+        tunnel::{Ended, Tunnel},
+    },
+    stats::names::{Count, Level},
+    upstream::{
+        connect::{Call, connect},
+        lease::Lease,
+    },
+};
+
+/// One client connection.
+pub struct Session {
+    connection: Connection,
+    cluster: usize,
+    awaits_introduction: bool,
+}
+
+impl Session {
+    /// A session on a fresh connection. It lives in a box, so that the futures it passes through stay small.
+    pub fn new(connection: Connection, plan: &ListenerPlan) -> Box<Self> {
+        let awaits_introduction = connection.awaits_introduction(plan);
+        Box::new(Session { connection, cluster: plan.cluster, awaits_introduction })
+    }
+
+    /// Serves the connection to its end.
+    pub async fn run(mut self: Box<Self>) {
+        let begun = Instant::now();
+        poll_fn(|cx| {
+            self.connection.alarm.attach(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        // What happens once must not weigh on a tunnel that lives for hours.
+        if let Some((lease, ahead)) = Box::pin(self.open()).await {
+            self.relay(lease, ahead).await;
+        }
+        self.connection.shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
+    }
+
+    /// Learns who the client is, and connects to a backend. `None` when that has come to nothing.
+    async fn open(&mut self) -> Option<(Lease, Option<Buffer>)> {
+        let mut ahead = None;
+        if self.awaits_introduction {
+            let Connection { shard, stream, alarm, client, .. } = &mut self.connection;
+            let limit = shard.plan.timeouts.head;
+            let Introduction { header, rest } = introduction::read(stream, alarm, limit, shard).await?;
+            *client = client.introduced(header);
+            ahead = rest;
+        }
+        match self.connect().await {
+            Ok(lease) => Some((lease, ahead)),
+            Err(Kind::Cut) => {
+                self.connection.stream.abort();
+                None
+            }
+            Err(_) => {
+                self.refuse().await;
+                None
+            }
+        }
+    }
+
+    /// Tries one backend after the other.
+    async fn connect(&self) -> Result<Lease, Kind> {
+        let Connection { shard, stream, alarm, client, .. } = &self.connection;
+        let missing = Fault::upstream(Phase::Connect, Kind::Missing);
+        let (Some(plan), Some(cluster)) =
+            (shard.plan.clusters.get(self.cluster), shard.clusters.get(self.cluster))
+        else {
+            return Err(missing.kind);
+        };
+        let greeting = greeting(plan, *client, stream);
+        let mut tried = Tried::default();
+        while let Some(backend) = cluster.pick(&mut tried, alarm::now()) {
+            let call = Call { alarm, timeout: shard.plan.timeouts.connect, greeting: &greeting };
+            match connect(&backend, call).await {
+                Ok(upstream) => return Ok(Lease::new(upstream, backend, false)),
+                Err(fault) => {
+                    shard.blame(&backend, fault);
+                    if fault.is_local() {
+                        return Err(fault.kind);
+                    }
+                    shard.stats.count(Count::RetriesConnect);
+                }
+            }
+        }
+        shard.stats.count(missing.counter());
+        Err(missing.kind)
+    }
+
+    /// Says why nobody answers, if there is anything to say.
+    async fn refuse(&mut self) {
+        let Connection { shard, stream, alarm, listener, .. } = &mut self.connection;
+        shard.stats.count(Count::TunnelsRefused);
+        let text = shard.plan.listeners.get(*listener).map(|plan| &*plan.down_text).unwrap_or_default();
+        let outcome = parting::send(stream, text.as_bytes(), alarm, shard.plan.timeouts.head).await;
+        let (Ok(sent) | Err(sent)) = outcome;
+        shard.stats.add(Count::ClientSentBytes, sent as u64);
+        parting::linger(stream, alarm, &shard.buffers).await;
+    }
+
+    /// Bytes both ways, to the end.
+    async fn relay(&mut self, mut lease: Lease, ahead: Option<Buffer>) {
+        let Connection { shard, stream: client, alarm, .. } = &mut self.connection;
+        let backend = Rc::clone(lease.backend());
+        let up = ahead
+            .map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
+        let (Ok(up), Some(upstream)) = (up, lease.stream()) else { return };
+        // A UNIX socket cannot and need not do it.
+        let _ = upstream.keep_alive(KEEP_ALIVE_IDLE, DEAD_AFTER);
+        shard.stats.count(Count::Tunnels);
+        let _held = shard.stats.hold_here(Level::TunnelsActive);
+        let tunnel = Tunnel {
+            client,
+            upstream,
+            up,
+            down: Flow::empty(Body::UntilEnd),
+            alarm,
+            idle: shard.plan.timeouts.tunnel_idle,
+            supplies: shard.supplies(),
+            backend: backend.stats(),
+        };
+        let ended = tunnel.run().await;
+        let died = |side| Fault { side, phase: Phase::Response, kind: Kind::Died };
+        match ended {
+            Ended::Properly => return,
+            Ended::Deaf => {
+                shard.blame(&backend, died(Side::Upstream));
+                lease.abort();
+                return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
+            }
+            Ended::Broken(side) => shard.blame(&backend, died(side)),
+            Ended::Rung(Ring::Deadline) => shard.stats.count(Count::TunnelTimeouts),
+            Ended::Rung(Ring::Cut) => {}
+        }
+        lease.abort();
+        client.abort();
+    }
+}
