@@ -64,6 +64,8 @@ pub struct Flow {
     touched: bool,
     /// The last receive got all it had asked for, so there may be more in the socket.
     capped: bool,
+    /// The socket was seen empty, so the next receive waits for its readiness instead of asking in vain.
+    drained: bool,
 }
 
 impl Flow {
@@ -81,6 +83,11 @@ impl Flow {
         Flow::bare(None, body)
     }
 
+    /// The same, from a source that cannot have sent anything yet.
+    pub fn silent(body: Body) -> Self {
+        Flow { drained: true, ..Flow::bare(None, body) }
+    }
+
     fn bare(buffer: Option<Buffer>, body: Body) -> Self {
         Flow {
             body,
@@ -95,6 +102,7 @@ impl Flow {
             sent_bytes: 0,
             touched: false,
             capped: false,
+            drained: false,
         }
     }
 
@@ -223,6 +231,11 @@ impl Flow {
         supplies: &Supplies<'_>,
     ) -> Poll<Result<(), Broken>> {
         self.recycle();
+        if self.drained {
+            self.lay_down();
+            ready!(source.poll_readable(cx));
+            self.drained = false;
+        }
         let outcome = match self.wants_pipe(supplies) {
             Some(max) => self.fill_pipe(source, max, supplies),
             None => self.fill_buffer(source, supplies),
@@ -298,6 +311,8 @@ impl Flow {
         buffer.grow(count);
         self.bulk = count as u64 >= SPLICE_BYTES_MIN;
         self.capped = count == room;
+        // In bulk more has arrived by the time this has been sent; a short message is answered first.
+        self.drained = matches!(self.body, Body::UntilEnd) && !self.bulk && !self.capped;
         Ok(count)
     }
 

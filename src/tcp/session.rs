@@ -137,7 +137,7 @@ impl Session {
             client,
             upstream,
             up,
-            down: Flow::empty(Body::UntilEnd),
+            down: Flow::silent(Body::UntilEnd),
             alarm,
             idle: shard.plan.timeouts.tunnel_idle,
             supplies: shard.supplies(),
