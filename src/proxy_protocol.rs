@@ -94,8 +94,9 @@ pub enum Invalid {
     Checksum,
 }
 
-/// Reads a header; `bytes` is everything received so far from the first byte of the connection on. It is refused at
-/// the first byte that no valid header has there, and the result does not depend on how the bytes arrived.
+/// Reads a header; `bytes` is everything received so far from the first byte of the connection on. A line of version 1
+/// and the 16 fixed bytes of version 2 are refused as soon as no valid header can begin like this, what follows those
+/// 16 bytes when all of it is there. The result does not depend on how the bytes arrived.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, Invalid> {
     let begins = |signature: &[u8]| bytes.iter().zip(signature).all(|(byte, expected)| byte == expected);
     if begins(v1::SIGNATURE) {
@@ -190,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_the_one_that_is_asked_for() {
+        for ends in [None, Some(ends("10.0.0.1:1", "10.0.0.2:2"))] {
+            assert!(written(Version::V1, ends).starts_with(b"PROXY "));
+            assert!(written(Version::V2, ends).starts_with(b"\r\n\r\n"));
+        }
+    }
+
+    #[test]
     fn ends_of_two_families_are_written_in_one() {
         for (source, destination, expected) in [
             ("10.0.0.1:1", "[2001:db8::1]:2", ends("[::ffff:10.0.0.1]:1", "[2001:db8::1]:2")),
@@ -241,15 +250,11 @@ mod tests {
         ]
     }
 
-    /// The result of giving the bytes one by one.
+    /// The first result that is final when the bytes arrive one by one.
     fn parse_in_bytes(bytes: &[u8]) -> Result<Parsed, Invalid> {
         let results = (0..=bytes.len()).map(|end| parse(&bytes[..end]));
-        results.fold(
-            Ok(Parsed::Incomplete),
-            |so_far, next| {
-                if so_far == Ok(Parsed::Incomplete) { next } else { so_far }
-            },
-        )
+        let mut decided = results.skip_while(|result| *result == Ok(Parsed::Incomplete));
+        decided.next().unwrap_or(Ok(Parsed::Incomplete))
     }
 
     proptest! {
@@ -298,7 +303,7 @@ mod tests {
         #[test]
         fn random_bytes_never_panic_and_splits_agree(
             signature in prop_oneof![Just(&b""[..]), Just(v1::SIGNATURE), Just(v2::SIGNATURE), Just(&b"PROXY TCP4 "[..]), Just(&b"PROXY TCP6 "[..])],
-            bytes in prop::collection::vec(prop_oneof![Just(b' '), Just(b':'), Just(b'\r'), Just(b'\n'), b'0'..b'9', any::<u8>()], 0..300),
+            bytes in prop::collection::vec(prop_oneof![Just(b' '), Just(b':'), Just(b'\r'), Just(b'\n'), b'0'..=b'9', any::<u8>()], 0..300),
         ) {
             let bytes = [signature, &bytes].concat();
             prop_assert_eq!(parse_in_bytes(&bytes), parse(&bytes));

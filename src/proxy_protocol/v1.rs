@@ -251,6 +251,27 @@ mod tests {
             assert_eq!(parse(whole.as_bytes()), Err(Invalid::Line), "{whole:?}");
         }
         assert_eq!(parse(b"PROXY TCP4 \xff"), Err(Invalid::Line));
+    }
+
+    #[test]
+    fn whole_lines_are_refused_as_well() {
+        for line in [
+            "PROXY TCP4 ::1 ::1 1 2",
+            "PROXY TCP4 1.2.3.4 ::1 1 2",
+            "PROXY TCP6 1.2.3.4 1.2.3.4 1 2",
+            "PROXY TCP6 ::1 1.2.3.4 1 2",
+            "PROXY TCP6 [::1] [::1] 1 2",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 +1 2",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 -2",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 ",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 2 ",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 2 3",
+            "PROXY tcp4 1.2.3.4 1.2.3.4 1 2",
+            "PROXY UDP4 1.2.3.4 1.2.3.4 1 2",
+            "PROXY unknown",
+        ] {
+            assert_eq!(parse(format!("{line}\r\n").as_bytes()), Err(Invalid::Line), "{line:?}");
+        }
         assert_eq!(parse(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 \xd9\xa1\r\n"), Err(Invalid::Line));
     }
 
