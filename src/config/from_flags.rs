@@ -3,7 +3,9 @@
 //! Pure: the flags were checked by `cli`, the names resolved by `control::resolve`. Never fails and never
 //! opens anything. Runs on the control thread before the workers start.
 
-use super::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Plan, Timeouts};
+use std::time::Duration;
+
+use super::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Plan, Timeouts, cluster::HashKey};
 use crate::{addr::Endpoint, cli::RunOptions};
 
 /// Name of the one cluster and of the first listener.
@@ -24,7 +26,8 @@ pub fn plan(options: &RunOptions, resolved: Vec<Vec<Endpoint>>) -> Plan {
             endpoint: endpoint.clone(),
             socket_mode: options.socket_mode,
             mode: options.mode,
-            cluster: 0,
+            cluster: Some(0),
+            routes: Vec::new(),
             proxy_from: options.accept_proxy.clone(),
             down_text: options.down_text.as_str().into(),
         })
@@ -37,13 +40,19 @@ pub fn plan(options: &RunOptions, resolved: Vec<Vec<Endpoint>>) -> Plan {
             name: backend.authority().into(),
             endpoints,
             weight: backend.weight,
+            backup: false,
         })
         .collect();
     Plan {
         listeners,
+        routes: Vec::new(),
         clusters: vec![ClusterPlan {
             name: NAME.into(),
             algorithm: options.algorithm,
+            hash_key: HashKey::default(),
+            bounded_load_percent: None,
+            slow_start: Duration::ZERO,
+            sticky: None,
             backends,
             send_proxy: options.send_proxy,
             sources: options.sources.as_slice().into(),
@@ -91,7 +100,9 @@ mod tests {
 
         let names: Vec<&str> = plan.listeners.iter().map(|listener| &*listener.name).collect();
         assert_eq!(names, ["default", "default-2", "default-3"]);
-        assert!(plan.listeners.iter().all(|listener| listener.cluster == 0 && listener.mode == Mode::Tcp));
+        assert!(
+            plan.listeners.iter().all(|listener| listener.cluster == Some(0) && listener.mode == Mode::Tcp)
+        );
         assert_eq!(plan.listeners[1].endpoint, options.listen[1]);
         assert_eq!(plan.listeners[1].proxy_from, options.accept_proxy);
         assert_eq!((&*plan.listeners[1].down_text, plan.listeners[1].socket_mode), ("gone", 0o600));

@@ -3,16 +3,16 @@
 //! Nothing here parses, resolves or opens anything. Whoever builds a plan has already checked it, so the
 //! data path reads it without asking again.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+pub mod cluster;
+pub mod route;
 
-use crate::{
-    addr::{Endpoint, Networks},
-    proxy_protocol::Version,
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+pub use self::{
+    cluster::{Algorithm, BackendPlan, ClusterPlan},
+    route::RoutePlan,
 };
+use crate::addr::{Endpoint, Networks};
 
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,23 +36,6 @@ impl Mode {
     }
 }
 
-/// How a cluster chooses among its backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Smooth weighted round robin, each worker starting at its own offset.
-    #[default]
-    RoundRobin,
-}
-
-impl Algorithm {
-    /// The name used on the command line, in logs and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::RoundRobin => "round-robin",
-        }
-    }
-}
-
 /// One accepting socket and its policy.
 #[derive(Debug, Clone)]
 pub struct ListenerPlan {
@@ -64,8 +47,10 @@ pub struct ListenerPlan {
     pub socket_mode: u32,
     /// What is spoken on it.
     pub mode: Mode,
-    /// Index into [`Plan::clusters`].
-    pub cluster: usize,
+    /// Index into [`Plan::clusters`]: where everything goes that no route takes. Only an HTTP listener may have none.
+    pub cluster: Option<usize>,
+    /// Indices into [`Plan::routes`], in the order in which they were written; HTTP only.
+    pub routes: Vec<usize>,
     /// Clients from here begin with a PROXY protocol header, which says whom they speak for; the others do not.
     pub proxy_from: Networks,
     /// What a TCP client is told when there is no backend for it; empty says nothing.
@@ -77,32 +62,6 @@ pub const DOWN_TEXT: &str = "Server is down\n";
 
 /// Who may connect to a UNIX socket, unless the operator says otherwise: everybody, as with a port of the host.
 pub const SOCKET_MODE: u32 = 0o666;
-
-/// One target of a cluster.
-#[derive(Debug, Clone)]
-pub struct BackendPlan {
-    /// Unique within its cluster, also the metrics label: `host:port` as the operator wrote it.
-    pub name: Arc<str>,
-    /// Every address the name resolved to, in the resolver's order, or its UNIX socket; never empty.
-    pub endpoints: Vec<Endpoint>,
-    /// Relative share, 1 to 65 535; 0 takes no new work.
-    pub weight: u16,
-}
-
-/// A named group of backends that can stand in for each other.
-#[derive(Debug, Clone)]
-pub struct ClusterPlan {
-    /// Unique name, also the metrics label.
-    pub name: Arc<str>,
-    /// How a backend is picked.
-    pub algorithm: Algorithm,
-    /// At least one backend.
-    pub backends: Vec<BackendPlan>,
-    /// The PROXY protocol header each connection to its backends begins with.
-    pub send_proxy: Option<Version>,
-    /// Local addresses that connections to its backends are made from, in turns; empty leaves it to the kernel.
-    pub sources: Arc<[IpAddr]>,
-}
 
 /// Every deadline of the data path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +122,8 @@ impl Default for HeaderPolicy {
 pub struct Plan {
     /// At least one.
     pub listeners: Vec<ListenerPlan>,
+    /// All routes of all listeners.
+    pub routes: Vec<RoutePlan>,
     /// At least one.
     pub clusters: Vec<ClusterPlan>,
     /// The cores to pin a worker on, by kernel number; never empty, no duplicates.
@@ -183,6 +144,7 @@ impl Plan {
             name: Arc::from(*address),
             endpoints: vec![Endpoint::Inet(address.parse().unwrap())],
             weight: 1,
+            backup: false,
         };
         Plan {
             listeners: vec![ListenerPlan {
@@ -190,13 +152,19 @@ impl Plan {
                 endpoint: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
                 socket_mode: SOCKET_MODE,
                 mode: Mode::Http,
-                cluster: 0,
+                cluster: Some(0),
+                routes: Vec::new(),
                 proxy_from: Networks::default(),
                 down_text: DOWN_TEXT.into(),
             }],
+            routes: Vec::new(),
             clusters: vec![ClusterPlan {
                 name: Arc::from("default"),
                 algorithm: Algorithm::RoundRobin,
+                hash_key: cluster::HashKey::default(),
+                bounded_load_percent: None,
+                slow_start: Duration::ZERO,
+                sticky: None,
                 backends: backends.iter().map(backend).collect(),
                 send_proxy: None,
                 sources: [].into(),

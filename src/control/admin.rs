@@ -123,7 +123,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 ///
 /// The structures are taken apart whole, so that the compiler asks for whatever is added to them.
 fn config(plan: &Plan, bound: &[Endpoint]) -> Value {
-    let Plan { listeners, clusters, cores, admin, timeouts, headers } = plan;
+    let Plan { listeners, clusters, cores, admin, timeouts, headers, .. } = plan;
     let Timeouts {
         head,
         client_idle,
@@ -137,13 +137,13 @@ fn config(plan: &Plan, bound: &[Endpoint]) -> Value {
     } = *timeouts;
     let HeaderPolicy { via, trust_forwarded } = *headers;
     let listener = |(index, listener): (usize, &ListenerPlan)| {
-        let ListenerPlan { name, endpoint, socket_mode, mode, cluster, proxy_from, down_text } = listener;
+        let ListenerPlan { name, endpoint, socket_mode, mode, cluster, proxy_from, down_text, .. } = listener;
         json!({
             "name": &**name,
             "address": bound.get(index).unwrap_or(endpoint),
             "socket_mode": endpoint.inet().is_none().then(|| format!("{socket_mode:o}")),
             "mode": mode.name(),
-            "cluster": clusters.get(*cluster).map(|cluster| &*cluster.name),
+            "cluster": cluster.and_then(|cluster| clusters.get(cluster)).map(|cluster| &*cluster.name),
             "proxy_from": proxy_from.to_string(),
             "down_text": (*mode == Mode::Tcp).then_some(&**down_text),
         })
@@ -169,9 +169,9 @@ fn config(plan: &Plan, bound: &[Endpoint]) -> Value {
 }
 
 fn cluster_config(cluster: &ClusterPlan) -> Value {
-    let ClusterPlan { name, algorithm, backends, send_proxy, sources } = cluster;
+    let ClusterPlan { name, algorithm, backends, send_proxy, sources, .. } = cluster;
     let backend = |backend: &BackendPlan| {
-        let BackendPlan { name, endpoints, weight } = backend;
+        let BackendPlan { name, endpoints, weight, .. } = backend;
         json!({ "name": &**name, "addresses": endpoints, "weight": weight })
     };
     json!({

@@ -174,7 +174,11 @@ fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
 
 fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
     for (listener, bound) in plan.listeners.iter().zip(bound) {
-        let cluster = plan.clusters.get(listener.cluster).map(|cluster| &*cluster.name).unwrap_or_default();
+        let cluster = listener
+            .cluster
+            .and_then(|cluster| plan.clusters.get(cluster))
+            .map(|cluster| &*cluster.name)
+            .unwrap_or_default();
         info!(
             mode = listener.mode.name(),
             cluster,

@@ -88,7 +88,7 @@ impl Session {
             client: stream,
             inbox: None,
             alarm,
-            cluster: plan.cluster,
+            cluster: plan.cluster.unwrap_or_default(),
             origin: client,
             awaits_introduction,
             peer: Box::default(),

@@ -34,7 +34,7 @@ use crate::{
 /// One client connection.
 pub struct Session {
     connection: Connection,
-    cluster: usize,
+    cluster: Option<usize>,
     awaits_introduction: bool,
 }
 
@@ -87,11 +87,9 @@ impl Session {
     async fn connect(&self) -> Result<Lease, Kind> {
         let Connection { shard, stream, alarm, client, .. } = &self.connection;
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let (Some(plan), Some(cluster)) =
-            (shard.plan.clusters.get(self.cluster), shard.clusters.get(self.cluster))
-        else {
-            return Err(missing.kind);
-        };
+        let plan = self.cluster.and_then(|cluster| shard.plan.clusters.get(cluster));
+        let cluster = self.cluster.and_then(|cluster| shard.clusters.get(cluster));
+        let (Some(plan), Some(cluster)) = (plan, cluster) else { return Err(missing.kind) };
         let greeting = greeting(plan, *client, stream);
         let mut tried = Tried::default();
         while let Some(backend) = cluster.pick(&mut tried, alarm::now()) {

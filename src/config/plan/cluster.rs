@@ -1,0 +1,117 @@
+//! Clusters: groups of backends, and how one of them is chosen.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{addr::Endpoint, proxy_protocol::Version};
+
+/// How a cluster chooses among its backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// Smooth weighted round robin, each worker starting at its own offset.
+    #[default]
+    RoundRobin,
+}
+
+impl Algorithm {
+    /// The name used on the command line, in logs and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::RoundRobin => "round-robin",
+        }
+    }
+}
+
+/// A named group of backends that can stand in for each other.
+#[derive(Debug, Clone)]
+pub struct ClusterPlan {
+    /// Unique name, also the metrics label.
+    pub name: Arc<str>,
+    /// How a backend is picked.
+    pub algorithm: Algorithm,
+    /// What the hashing algorithms hash.
+    pub hash_key: HashKey,
+    /// How far the load of a backend may exceed the average before a hashing algorithm passes it over, in percent of
+    /// the average (125 is a quarter more); `None` does not look.
+    pub bounded_load_percent: Option<u32>,
+    /// How long a backend that has come back grows into its share; zero gives it all at once.
+    pub slow_start: Duration,
+    /// Keeps a client with its backend.
+    pub sticky: Option<Sticky>,
+    /// At least one backend.
+    pub backends: Vec<BackendPlan>,
+    /// The PROXY protocol header each connection to its backends begins with.
+    pub send_proxy: Option<Version>,
+    /// Local addresses that connections to its backends are made from, in turns; empty leaves it to the kernel.
+    pub sources: Arc<[IpAddr]>,
+}
+
+/// One target of a cluster.
+#[derive(Debug, Clone)]
+pub struct BackendPlan {
+    /// Unique within its cluster, also the metrics label: `host:port` as the operator wrote it, unless named.
+    pub name: Arc<str>,
+    /// Every address the name resolved to, in the resolver's order, or its UNIX socket; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Relative share, 1 to 65 535; 0 takes no new work.
+    pub weight: u16,
+    /// Used only while none of the others can be.
+    pub backup: bool,
+}
+
+/// What a hashing algorithm looks at. A request without it is hashed by the client's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address, without the port.
+    #[default]
+    ClientAddress,
+    /// The value of a header field; its name is in lower case.
+    Header(Arc<str>),
+    /// The value of a cookie.
+    Cookie(Arc<str>),
+    /// The path, without the query.
+    Path,
+    /// The value of a query parameter.
+    Query(Arc<str>),
+}
+
+/// How a client stays with its backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sticky {
+    /// The balancer gives it a cookie.
+    Cookie(StickyCookie),
+    /// Its address is remembered for this long after its last connection or request.
+    ClientAddress(Duration),
+}
+
+/// A cookie of ours (RFC 6265 section 4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickyCookie {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Signs its value, so that clients cannot choose a backend. Instances with the same key understand each other.
+    pub key: [u8; 32],
+    /// `Domain`, if it is not for the asked host alone.
+    pub domain: Option<Arc<str>>,
+    /// `Path`.
+    pub path: Arc<str>,
+    /// `Max-Age`; `None` ends with the browser's session.
+    pub max_age: Option<Duration>,
+    /// `Secure`.
+    pub secure: bool,
+    /// `HttpOnly`.
+    pub http_only: bool,
+    /// `SameSite`.
+    pub same_site: SameSite,
+}
+
+/// The cookie's `SameSite` attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SameSite {
+    /// `Strict`
+    Strict,
+    /// `Lax`
+    #[default]
+    Lax,
+    /// `None`, which browsers take with `Secure` only.
+    None,
+}
