@@ -64,6 +64,10 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    pub fn whole(size: usize) -> Self {
+        Self { at: 0, size }
+    }
+
     /// Appends the start of the body to `out`; the rest comes from the iterator.
     pub fn begin(out: &mut Vec<u8>, size: usize) -> Self {
         let at = size.min(INLINE_BYTES);

@@ -1,55 +1,68 @@
-//! The load-test origin: a small, fast HTTP/1.1 server on glommio, one executor per core, nothing shared but counters.
+//! The load-test origin: a small, fast server on glommio, one executor per core, nothing shared but counters. It speaks HTTP/1.1 and,
+//! on addresses of their own, the few things the TCP and UDP scenarios need.
 //!
 //! It stands behind the proxies under test. It runs on a runtime other than ringway's so that a fault of one runtime cannot
 //! hide in both, and it has to be much faster than any proxy so that it is never what is measured. It is no web server: it
 //! trusts its clients, which are proxies on the loopback interface.
 //!
-//! `origin --listen 127.0.0.1:0 --cores 1`; `ready on ADDR:PORT` on stderr means it accepts.
+//! `origin --listen 127.0.0.1:0 --echo 127.0.0.1:0 --cores 1`; a line `SERVICE on ADDR:PORT` for each service, at last `ready`, on stderr.
 
 mod answer;
 mod body;
 mod connection;
+mod door;
+mod raw;
 mod request;
 mod tally;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
-use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
 
+use door::{Door, Service};
 use tally::{Tallies, Tally};
 
 /// Registered with the ring and therefore counted against RLIMIT_MEMLOCK, which is 8 MiB on many hosts; sockets do not use it.
 const IO_MEMORY_BYTES: usize = 256 * 1024;
 const RING_DEPTH: usize = 256;
 
-const USAGE: &str = "usage: origin [--listen ADDR:PORT] [--cores LIST]
+const USAGE: &str = "usage: origin [--listen ADDR:PORT] [--SERVICE ADDR:PORT ..] [--cores LIST]
+--listen, HTTP:
   GET /              128 bytes, the smallest exchange
   GET /bytes/N       N bytes with Content-Length
   GET /chunked/N     N bytes in chunks
   GET /close/N       N bytes, ended by closing the connection
   GET /slow/MS       the 128 bytes after MS milliseconds
   GET /hang          no answer, until the client gives up
-  GET /stats         what was counted, as JSON
-  POST or PUT /      reads the whole body, then answers 200 with its size";
+  GET /stats         what was counted, of all services, as JSON
+  POST or PUT /      reads the whole body, then answers 200 with its size
+--echo, TCP:         every byte comes back
+--once, TCP:         a message of 128 bytes comes back, then the connection is closed
+--bulk, TCP:         a message of 128 bytes, of which the first 8 say N (little endian), is answered with N bytes
+--datagrams, UDP:    every datagram comes back";
 
 type Failure = Box<dyn std::error::Error>;
 
 struct Options {
-    listen: SocketAddr,
+    services: Vec<(Service, SocketAddr)>,
     cores: Vec<usize>,
 }
 
 fn options() -> Result<Options, Failure> {
-    let mut options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), cores: vec![0] };
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut options = Options { services: vec![(Service::Http, local)], cores: vec![0] };
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
         match flag.as_str() {
-            "--listen" => options.listen = value.parse()?,
+            "--listen" => options.services[0].1 = value.parse()?,
             "--cores" => options.cores = cores(&value)?,
-            _ => return Err(USAGE.into()),
+            other => {
+                let service = other.strip_prefix("--").and_then(Service::named).ok_or(USAGE)?;
+                options.services.push((service, value.parse()?));
+            }
         }
     }
     Ok(options)
@@ -65,54 +78,51 @@ fn cores(list: &str) -> Result<Vec<usize>, Failure> {
     if cores.is_empty() { Err("no cores".into()) } else { Ok(cores) }
 }
 
-/// Runs one executor until its listener fails; reports the bound address once.
+/// Runs one executor; reports the bound addresses once, in the order of `services`.
 fn spawn(
     core: usize,
-    listen: SocketAddr,
+    services: Vec<(Service, SocketAddr)>,
     tallies: &'static Tallies,
     tally: &'static Tally,
-    bound: mpsc::Sender<std::io::Result<SocketAddr>>,
+    bound: mpsc::Sender<io::Result<Vec<SocketAddr>>>,
 ) -> glommio::Result<glommio::ExecutorJoinHandle<()>, ()> {
     LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("origin-{core}"))
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .spawn(move || async move {
-            // glommio sets SO_REUSEPORT, so every core has a listener of its own on the one address.
-            let listener = match TcpListener::bind(listen) {
-                Ok(listener) => listener,
+            let doors = services.into_iter().map(|(service, address)| Door::bind(service, address));
+            let doors = match doors.collect::<io::Result<Vec<_>>>() {
+                Ok(doors) => doors,
                 Err(error) => {
-                    let _ = bound.send(Err(error.into()));
+                    let _ = bound.send(Err(error));
                     return;
                 }
             };
-            let _ = bound.send(listener.local_addr().map_err(Into::into));
-            loop {
-                match listener.accept().await {
-                    Ok(stream) => {
-                        glommio::spawn_local(connection::serve(stream, tallies, tally)).detach();
-                    }
-                    Err(error) => {
-                        // Most likely out of descriptors: try again when some connections have gone.
-                        eprintln!("accept: {error}");
-                        glommio::timer::sleep(std::time::Duration::from_millis(100)).await;
-                    }
-                }
+            let _ = bound.send(doors.iter().map(Door::address).collect());
+            let open = |door: Door| glommio::spawn_local(door.serve(tallies, tally));
+            for task in doors.into_iter().map(open).collect::<Vec<_>>() {
+                task.await;
             }
         })
 }
 
 fn main() -> Result<(), Failure> {
-    let Options { mut listen, cores } = options()?;
+    let Options { mut services, cores } = options()?;
     let tallies: &'static Tallies = Box::leak(Box::new(Tallies::new(cores.len())));
     let mut executors = Vec::new();
     for (core, tally) in cores.into_iter().zip(tallies.iter()) {
-        let (bound, address) = mpsc::channel();
-        executors.push(spawn(core, listen, tallies, tally, bound)?);
-        // The first core settles the port when it was 0; the others join its reuseport group.
-        listen = address.recv()??;
+        let (bound, addresses) = mpsc::channel();
+        executors.push(spawn(core, services.clone(), tallies, tally, bound)?);
+        // The first core settles the ports that were 0; the others join its reuseport groups.
+        for (service, address) in services.iter_mut().zip(addresses.recv()??) {
+            service.1 = address;
+        }
     }
-    eprintln!("ready on {listen}");
+    for (service, address) in services {
+        eprintln!("{} on {address}", service.name());
+    }
+    eprintln!("ready");
     for executor in executors {
         executor.join()?;
     }
