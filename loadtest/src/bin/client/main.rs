@@ -1,0 +1,54 @@
+//! The load-test client for TCP and UDP: so many exchanges at a time, each after the last, as fast as they are answered. One thread on epoll.
+//!
+//! HTTP is `wrk`'s job. This one speaks to the services of `origin` through a proxy that reads no content, checks what comes
+//! back, and prints one line of JSON. It ends with 0 whatever went wrong on the way: errors are counted, not fatal.
+//!
+//! `client echo --target 127.0.0.1:8000 --connections 64 --seconds 3`
+
+mod latency;
+mod load;
+mod slot;
+mod sources;
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use slot::Work;
+
+const USAGE: &str = "usage: client WORK --target ADDR:PORT [--connections N] [--seconds S]
+  echo             TCP, 128 bytes there and back, on connections that stay
+  bulk             TCP, 1 MiB for each message, on connections that stay
+  churn            TCP, 128 bytes there and back, a new connection for each, closed by the other side
+  datagrams        UDP, 128 bytes there and back, on sockets that stay
+  datagram-churn   UDP, 128 bytes there and back, a new socket for each";
+
+type Failure = Box<dyn std::error::Error>;
+
+pub struct Plan {
+    work: Work,
+    target: SocketAddrV4,
+    connections: usize,
+    duration: Duration,
+}
+
+fn plan() -> Result<Plan, Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let work = arguments.next().and_then(|name| Work::named(&name)).ok_or(USAGE)?;
+    let (mut target, mut connections, mut duration) = (None, 64, Duration::from_secs(3));
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or(USAGE)?;
+        match flag.as_str() {
+            "--target" => target = Some(value.parse()?),
+            "--connections" => connections = value.parse()?,
+            "--seconds" => duration = Duration::try_from_secs_f64(value.parse()?)?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(Plan { work, target: target.ok_or(USAGE)?, connections, duration })
+}
+
+fn main() -> Result<(), Failure> {
+    let report = load::run(&plan()?)?;
+    println!("{report}");
+    Ok(())
+}
