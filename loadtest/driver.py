@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import fnmatch
 import http.client
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import idle, processes, proxies, report, wrk
+from harness import client, idle, processes, proxies, report, wrk
 from harness.processes import Failed
 from harness.proxies import Proxy
 from harness.scenarios import SCENARIOS
@@ -29,11 +30,11 @@ class Host:
         self.processes, self.run_directory = children, run_directory
         self.proxy_core, self.client_core = options.proxy_core, options.client_core
         self.softirq = processes.softirq_thread(options.proxy_core)
-        self.origin = self._stats = None
+        self.client = self.origins = self._stats = None
 
     def start_origin(self, binary):
-        self.origin = proxies.start_origin(self, binary)
-        self._stats = http.client.HTTPConnection(self.origin, timeout=10)
+        self.origins = proxies.start_origin(self, binary)
+        self._stats = http.client.HTTPConnection(self.origins["http"], timeout=10)
 
     def origin_stats(self):
         self._stats.request("GET", "/stats")
@@ -42,9 +43,9 @@ class Host:
 
 def parse_options():
     parser = argparse.ArgumentParser(prog="loadtest/run", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}, or all")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}, a pattern of them, or all")
     parser.add_argument("--rounds", type=int, help="rounds of the interleave (default 5; smoke 1)")
-    parser.add_argument("--seconds", type=int, help="seconds of each run (default 3; smoke 1)")
+    parser.add_argument("--seconds", type=float, help="seconds of each run (default 3; smoke 0.3; wrk rounds it)")
     parser.add_argument("--proxies", metavar="LIST", help=f"of {', '.join(proxies.KINDS)}; default: by scenario")
     parser.add_argument(
         "--ringway", action="append", metavar="[NAME=]PATH", help="a prebuilt binary; repeat it to compare builds"
@@ -59,11 +60,11 @@ def parse_options():
     options = parser.parse_args()
     if not options.scenarios:
         parser.error(f"name a scenario: {', '.join(SCENARIOS)}, or all")
-    if "all" in options.scenarios:
-        options.scenarios = list(SCENARIOS)
-    for name in options.scenarios:
-        if name not in SCENARIOS:
+    chosen = [fnmatch.filter(SCENARIOS, "*" if name == "all" else name) for name in options.scenarios]
+    for name, matching in zip(options.scenarios, chosen):
+        if not matching:
             parser.error(f"no scenario is called {name}; there are {', '.join(SCENARIOS)}")
+    options.scenarios = list(dict.fromkeys(name for matching in chosen for name in matching))
     options.proxies = options.proxies.split(",") if options.proxies else None
     for name in options.proxies or ():
         if name not in proxies.KINDS:
@@ -73,7 +74,7 @@ def parse_options():
     if len(set(names)) != len(names) or set(names) & set(proxies.KINDS[1:]):
         parser.error("each --ringway needs a name of its own, and not that of a peer: --ringway new=PATH")
     options.rounds = max(1, options.rounds or (1 if options.smoke else 5))
-    options.seconds = max(1, options.seconds or (1 if options.smoke else 3))
+    options.seconds = max(0.1, options.seconds or (0.3 if options.smoke else 3))
     for core in (options.proxy_core, options.client_core):
         if core not in os.sched_getaffinity(0):
             parser.error(f"core {core} is not usable here; choose others with --proxy-core and --client-core")
@@ -92,14 +93,14 @@ def kinds_of(scenario, options):
         return kinds[:1]
     if options.smoke and not options.proxies:
         # ringway and the first peer that is already here.
-        peers = [kind for kind in kinds if kind != "ringway" and (kind == "floor" or proxies.find(kind.split("-")[0]))]
+        peers = [kind for kind in kinds if kind != "ringway" and proxies.present(kind, scenario.protocol)]
         return ["ringway", *peers[:1]]
     return kinds
 
 
 def build(options, kinds):
     """Builds what is needed; returns the binaries by kind, the builds of ringway as a list of (name, path)."""
-    tools = {"origin": "ringway-loadtest"}
+    tools = {"origin": "ringway-loadtest", "client": "ringway-loadtest"}
     if "floor" in kinds:
         tools["relay_floor"] = "ringway-bench"
     steps = [tools]
@@ -108,8 +109,10 @@ def build(options, kinds):
         steps.append({"ringway": "ringway"})
     for step in steps if not options.no_build else ():
         words = ["cargo", "build", "--release"]
-        for binary, package in step.items():
-            words += ["-p", package, "--bin", binary]
+        for package in dict.fromkeys(step.values()):
+            words += ["-p", package]
+        for binary in step:
+            words += ["--bin", binary]
         print(" ".join(words), flush=True)
         if subprocess.run(words, cwd=ROOT, check=False).returncode != 0:
             raise Failed("the build failed")
@@ -135,12 +138,12 @@ def line_up(scenario, kinds, built, builds, peers):
     field = []
     for kind in kinds:
         if kind == "ringway":
-            field += [Proxy(name, "ringway", path) for name, path in builds]
+            field += [Proxy(name, "ringway", path, scenario) for name, path in builds]
         else:
-            field.append(Proxy(kind, kind, built["relay_floor"] if kind == "floor" else peers[kind]))
+            field.append(Proxy(kind, kind, built["relay_floor"] if kind == "floor" else peers[kind], scenario))
     if scenario.twice:
         first = field[0]
-        field = [Proxy(f"{first.name}-{letter}", first.kind, first.binary) for letter in "ab"]
+        field = [Proxy(f"{first.name}-{letter}", first.kind, first.binary, scenario) for letter in "ab"]
     return field
 
 
@@ -149,18 +152,19 @@ def order(field, round_number):
     return field if round_number % 2 == 1 else field[::-1]
 
 
-def run_wrk(host, scenario, field, options):
+def run_load(host, scenario, field, options):
+    measure = (wrk if scenario.protocol == "http" else client).measure
     addresses = [f"127.0.0.{number}" for number in range(1, scenario.addresses + 1)]
     try:
         for proxy in field:
             proxy.start(host, addresses)
-            proxy.check(scenario)
+            proxy.check()
         if not options.smoke:
             for proxy in field:
-                wrk.measure(host, scenario, proxy, 1)
+                measure(host, scenario, proxy, 1)
         for number in range(1, options.rounds + 1):
             for proxy in order(field, number):
-                yield {"round": number, "proxy": proxy.name, **wrk.measure(host, scenario, proxy, options.seconds)}
+                yield {"round": number, "proxy": proxy.name, **measure(host, scenario, proxy, options.seconds)}
     finally:
         for proxy in field:
             proxy.stop(host)
@@ -175,7 +179,7 @@ def run_idle(host, scenario, field, options):
         for proxy in order(field, number):
             try:
                 proxy.start(host, ["127.0.0.1"])
-                proxy.check(scenario)
+                proxy.check()
                 yield {"round": number, "proxy": proxy.name, **idle.measure(scenario, proxy, count, options.seconds)}
             finally:
                 proxy.stop(host)
@@ -194,17 +198,19 @@ def shown(words, host):
     return shlex.join(clean)
 
 
-def describe_host(field):
+def describe_host(host, scenario, field):
     model = [line.split(":", 1)[1].strip() for line in processes.read("/proc/cpuinfo").splitlines() if "model name" in line]
+    versions = {proxy.name: proxies.version(proxy.kind, proxy.binary) for proxy in field}
+    if scenario.protocol == "http":
+        versions["wrk"] = proxies.version("wrk", proxies.find("wrk")).split(" Copyright")[0]
+    else:
+        versions["client"] = proxies.version("client", host.client)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "kernel": platform.release(),
         "cpu": f"{model[0] if model else platform.machine()}, {os.cpu_count()} cores",
         "commit": commit(),
-        "versions": {
-            **{proxy.name: proxies.version(proxy.kind, proxy.binary) for proxy in field},
-            "wrk": proxies.version("wrk", proxies.find("wrk")).split(" Copyright")[0],
-        },
+        "versions": versions,
     }
 
 
@@ -223,18 +229,23 @@ def run_scenario(host, scenario, field, options):
     """Runs one scenario; returns the record of it."""
     subject = options.subject or field[0].name
     print(f"{scenario.name}: {scenario.about}", flush=True)
-    about_host = describe_host(field)
+    about_host = describe_host(host, scenario, field)
     samples = []
-    for sample in (run_idle if scenario.idle else run_wrk)(host, scenario, field, options):
+    for sample in (run_idle if scenario.idle else run_load)(host, scenario, field, options):
         samples.append(sample)
         print(f"  {progress(scenario, sample)}", file=sys.stderr, flush=True)
     commands = {proxy.name: shown(["taskset", "-c", str(host.proxy_core), *proxy.command], host) for proxy in field}
     if not scenario.idle:
-        words = wrk.command(scenario, options.seconds, [("127.0.0.1", "$PORT")])
+        target = ("127.0.0.1", "$PORT")
+        if scenario.protocol == "http":
+            words = wrk.command(scenario, options.seconds, [target])
+        else:
+            words = client.command(host.client, scenario, options.seconds, target)
         commands["client"] = shown(["taskset", "-c", str(host.client_core), *words], host)
     result = {
         "scenario": scenario.name,
         "about": scenario.about,
+        "protocol": scenario.protocol,
         "idle": scenario.idle,
         "per": scenario.per,
         "subject": subject,
@@ -261,8 +272,11 @@ def run(options):
     kinds = {kind for names in plan.values() for kind in names}
     install = not options.no_install
     proxies.need("taskset", False)
-    proxies.need("wrk", install)
+    if any(SCENARIOS[name].protocol == "http" for name in plan):
+        proxies.need("wrk", install)
     peers = {kind: proxies.need(kind.split("-")[0], install) for kind in kinds - {"ringway", "floor"}}
+    if any("nginx" in names and SCENARIOS[name].protocol != "http" for name, names in plan.items()):
+        proxies.need_stream_module(peers["nginx"], install)
     built, builds = build(options, kinds)
     processes.raise_descriptor_limit()
     directory = options.out or os.path.join(
@@ -276,6 +290,7 @@ def run(options):
         with processes.Processes() as children:
             os.sched_setaffinity(0, {options.client_core})
             host = Host(options, children, run_directory)
+            host.client = built["client"]
             host.start_origin(built["origin"])
             for name, names in plan.items():
                 scenario = SCENARIOS[name]

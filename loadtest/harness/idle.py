@@ -3,25 +3,11 @@
 import socket
 import time
 
-from . import processes
+from . import exchanges, processes
 from .processes import Failed
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n"
 _SAMPLE_EVERY = 100
 _SETTLE_SECONDS = 0.5
-
-
-def exchange(connection, body_bytes):
-    """One request and its whole answer; anything but a 200 with the right body is an error."""
-    connection.sendall(REQUEST)
-    answer = b""
-    while b"\r\n\r\n" not in answer or len(answer.split(b"\r\n\r\n", 1)[1]) < body_bytes:
-        some = connection.recv(4096)
-        if not some:
-            raise OSError("closed before the answer was complete")
-        answer += some
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise OSError(f"answered {answer[:40]!r}")
 
 
 def measure(scenario, proxy, count, seconds):
@@ -41,21 +27,24 @@ def measure(scenario, proxy, count, seconds):
 
     try:
         with socket.create_connection(proxy.targets[0], 5) as first:
-            exchange(first, scenario.body_bytes)
+            exchanges.on(first, scenario)
         time.sleep(_SETTLE_SECONDS)
+        threads_before = processes.thread_count(pids)
         before, cpu_start = processes.pss_bytes(pids), processes.cpu_ns(pids)
         for _ in range(count):
             connection = attempt("connect", lambda: socket.create_connection(proxy.targets[0], 5))
             if connection is not None:
                 connections.append(connection)
-                attempt("exchange", lambda: exchange(connection, scenario.body_bytes))
+                attempt("exchange", lambda: exchanges.on(connection, scenario))
         time.sleep(_SETTLE_SECONDS)
         open_cpu, cpu_idle = processes.cpu_ns(pids) - cpu_start, processes.cpu_ns(pids)
         time.sleep(seconds)
         cpu_idle = processes.cpu_ns(pids) - cpu_idle
         held, threads = processes.pss_bytes(pids), processes.thread_count(pids)
         for connection in connections[::_SAMPLE_EVERY]:
-            attempt("stale", lambda: exchange(connection, scenario.body_bytes))
+            attempt("stale", lambda: exchanges.on(connection, scenario))
+        if threads > threads_before:
+            errors["new_threads"] = threads - threads_before
     finally:
         for connection in connections:
             connection.close()
@@ -69,6 +58,7 @@ def measure(scenario, proxy, count, seconds):
         "open_cpu_us": open_cpu / 1e3 / max(1, len(connections)),
         "idle_seconds": seconds,
         "idle_cpu_ms_per_s": cpu_idle / 1e6 / seconds,
+        "threads_before": threads_before,
         "threads": threads,
         "errors": errors,
     }

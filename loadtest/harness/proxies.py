@@ -2,19 +2,21 @@
 
 import getpass
 import hashlib
-import http.client
 import os
 import re
 import shutil
 import socket
 import subprocess
 
-from . import processes
+from . import exchanges, processes
 from .processes import Failed
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEERS = os.path.join(HERE, "peers")
 KINDS = ("ringway", "haproxy", "haproxy-splice", "nginx", "floor")
+SERVICES = ("echo", "once", "bulk", "datagrams")
+# Words of the peers' settings, as far as a scenario says nothing else.
+_SETTINGS = {"RESPONSES": "# proxy_responses unset: a session stays", "BUFFER": "16k"}
 _START_ATTEMPTS = 3
 _SYSTEM_PATHS = os.pathsep + os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
@@ -22,8 +24,8 @@ _SYSTEM_PATHS = os.pathsep + os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/
 class Proxy:
     """One proxy of one scenario. `kind` says how it is started, `name` is its row in the table."""
 
-    def __init__(self, name, kind, binary):
-        self.name, self.kind, self.binary = name, kind, binary
+    def __init__(self, name, kind, binary, scenario):
+        self.name, self.kind, self.binary, self.scenario = name, kind, binary, scenario
         self.child = self.targets = self.command = None
 
     def start(self, host, addresses):
@@ -43,127 +45,152 @@ class Proxy:
 
     def _start(self, host, addresses):
         log_path = os.path.join(host.run_directory, f"{self.name}.log")
+        origin = host.origins[self.scenario.service]
         if self.kind == "ringway":
-            self.command = self._ringway_command(host, addresses)
+            self.command = self._ringway_command(host, addresses, origin)
         elif self.kind == "floor":
-            self.command = [self.binary, f"{addresses[0]}:0", host.origin, "--core", str(host.proxy_core)]
+            self.command = [self.binary, f"{addresses[0]}:0", origin, "--core", str(host.proxy_core)]
         else:
-            port = free_port(addresses[0])
+            port = free_port(addresses[0], self.scenario.protocol)
             self.targets = [(address, port) for address in addresses]
-            self.command = self._peer_command(host)
+            self.command = self._peer_command(host, origin)
         self.child = host.processes.start(self.command, log_path, host.proxy_core)
         try:
             if self.kind == "ringway":
-                self.targets = self._await_log(log_path, r"^ready\b", r"listening on ([\d.]+):(\d+) mode=http")
+                self.targets = self._await_log(log_path, r"^ready\b", rf"listening on ([\d.]+):(\d+) mode={self.scenario.protocol}")
             elif self.kind == "floor":
                 self.targets = self._await_log(log_path, r"^ready\b", r"ready on ([\d.]+):(\d+)")
             else:
-                processes.wait_until(lambda: all(map(accepts, self.targets)), self.child, self.name)
+                processes.wait_until(lambda: all(map(self._accepts, self.targets)), self.child, self.name)
             if len(self.targets) != len(addresses) and self.kind != "floor":
                 raise Failed(f"{self.name} listens on {self.targets}, not on each of {addresses}")
         except Failed as failure:
             raise Failed(f"{failure}\n{processes.read(log_path).strip()[-1500:]}") from failure
 
-    def _ringway_command(self, host, addresses):
+    def _ringway_command(self, host, addresses, origin):
+        protocol = self.scenario.protocol
         listeners = [word for address in addresses for word in ("--listen", f"{address}:0")]
-        return [self.binary, *listeners, "--cores", str(host.proxy_core), "--backends", f"http://{host.origin}"]
+        mode = [] if protocol == "http" else ["--mode", protocol]
+        return [self.binary, *mode, *listeners, "--cores", str(host.proxy_core), "--backends", f"{protocol}://{origin}"]
 
-    def _peer_command(self, host):
+    def _peer_command(self, host, origin):
+        protocol = self.scenario.protocol
         if self.kind == "nginx":
-            listen = "\n".join(f"        listen {a}:{p} reuseport backlog=4096;" for a, p in self.targets)
-            path = self._fill_in(host, "nginx.conf", listen)
+            options = "udp reuseport" if protocol == "udp" else "reuseport backlog=4096"
+            listen = "\n".join(f"        listen {a}:{p} {options};" for a, p in self.targets)
+            template = "nginx.conf" if protocol == "http" else "nginx-stream.conf"
+            path = self._fill_in(host, template, listen, origin)
             return [self.binary, "-e", os.path.join(host.run_directory, "nginx.log"), "-p", host.run_directory, "-c", path]
         listen = "\n".join(f"    bind {a}:{p} backlog 4096" for a, p in self.targets)
-        return [self.binary, "-db", "-f", self._fill_in(host, "haproxy.cfg", listen)]
+        template = "haproxy.cfg" if protocol == "http" else "haproxy-tcp.cfg"
+        return [self.binary, "-db", "-f", self._fill_in(host, template, listen, origin)]
 
-    def _fill_in(self, host, template, listen):
+    def _fill_in(self, host, template, listen, origin):
         text = processes.read(os.path.join(PEERS, template))
         splice = "option splice-auto" if self.kind == "haproxy-splice" else "# no splice"
-        words = {"LISTEN": listen, "ORIGIN": host.origin, "RUN": host.run_directory, "SPLICE": splice}
+        words = {"LISTEN": listen, "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
         words["USER"] = getpass.getuser()
-        for word, value in words.items():
+        if template == "nginx-stream.conf":
+            words["MODULE"] = stream_module(self.binary)
+        for word, value in {**words, **_SETTINGS, **self.scenario.settings}.items():
             text = text.replace(f"@{word}@", value)
         path = os.path.join(host.run_directory, f"{self.name}-{template}")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         return path
 
+    def _accepts(self, target):
+        try:
+            if self.scenario.protocol == "udp":
+                exchanges.by_hand(self.scenario, target)
+            else:
+                socket.create_connection(target, 1).close()
+            return True
+        except OSError:
+            return False
+
     def _await_log(self, log_path, ready, address):
         up = re.compile(ready, re.MULTILINE)
         processes.wait_until(lambda: up.search(processes.read(log_path)), self.child, self.name)
         return [(host, int(port)) for host, port in re.findall(address, processes.read(log_path))]
 
-    def check(self, scenario):
-        """One exchange by hand on each address before any load: the right status and the right body, or no test."""
-        for address, port in self.targets:
-            connection = http.client.HTTPConnection(address, port, timeout=5)
+    def check(self):
+        """One exchange by hand on each address before any load: the right answer, or no test."""
+        for target in self.targets:
             try:
-                if scenario.post_bytes:
-                    connection.request("POST", scenario.path, body=b"x" * scenario.post_bytes)
-                    expected = f"{scenario.post_bytes}\n".encode()
-                else:
-                    connection.request("GET", scenario.path)
-                    expected = bytes(b"a"[0] + at % 23 for at in range(scenario.body_bytes))
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException) as error:
+                exchanges.by_hand(self.scenario, target)
+            except OSError as error:
                 raise Failed(f"{self.name} failed its first exchange: {error!r}") from error
-            finally:
-                connection.close()
-            if answer.status != 200 or body != expected:
-                raise Failed(f"{self.name} answered {answer.status} with {len(body)} bytes, not what the origin sent")
 
 
 def start_origin(host, binary):
-    """The origin stays up for the whole run; returns its address as text."""
+    """The origin stays up for the whole run; returns the addresses of its services as text."""
     log_path = os.path.join(host.run_directory, "origin.log")
-    command = [binary, "--listen", "127.0.0.1:0", "--cores", str(host.client_core)]
+    services = [word for service in SERVICES for word in (f"--{service}", "127.0.0.1:0")]
+    command = [binary, *services, "--cores", str(host.client_core)]
     child = host.processes.start(command, log_path, host.client_core)
-    ready = re.compile(r"^ready on (\S+)$", re.MULTILINE)
     try:
-        return processes.wait_until(lambda: ready.search(processes.read(log_path)), child, "origin").group(1)
+        processes.wait_until(lambda: "\nready\n" in processes.read(log_path), child, "origin")
     except Failed as failure:
         raise Failed(f"{failure}\n{processes.read(log_path).strip()[-1500:]}") from failure
+    return dict(re.findall(r"^(\w+) on (\S+)$", processes.read(log_path), re.MULTILINE))
 
 
-def free_port(address):
+def free_port(address, protocol):
     """A port that is free now; whoever binds it next may still lose a race and try again."""
-    with socket.socket() as probe:
+    with socket.socket(type=socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM) as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
-
-
-def accepts(target):
-    try:
-        socket.create_connection(target, 1).close()
-        return True
-    except OSError:
-        return False
 
 
 def find(program):
     return shutil.which(program) or shutil.which(program, path=os.environ.get("PATH", "") + _SYSTEM_PATHS)
 
 
+def present(kind, protocol):
+    """Whether a peer can be used without installing anything."""
+    program = find(kind.split("-")[0])
+    if kind != "nginx" or protocol == "http" or program is None:
+        return kind == "floor" or program is not None
+    return stream_module(program) is not None
+
+
 def need(program, install):
     """Finds a program; installs it when allowed and able, otherwise says how to."""
-    path = find(program)
-    if path:
-        return path
-    command = ["apt-get", "install", "-y", "--no-install-recommends", program]
+    return provide(program, lambda: find(program), install)
+
+
+def need_stream_module(nginx, install):
+    provide("libnginx-mod-stream", lambda: stream_module(nginx) is not None, install)
+
+
+def provide(package, look, install):
+    found = look()
+    if found:
+        return found
+    command = ["apt-get", "install", "-y", "--no-install-recommends", package]
     if install and os.geteuid() == 0 and shutil.which("apt-get"):
-        print(f"{program} is missing: {' '.join(command)}", flush=True)
+        print(f"{package} is missing: {' '.join(command)}", flush=True)
         env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         subprocess.run(command, check=False, env=env, stdout=subprocess.DEVNULL)
-        path = find(program)
-    if not path:
-        raise Failed(f"{program} is missing. Install it with: sudo {' '.join(command)}")
-    return path
+        found = look()
+    if not found:
+        raise Failed(f"{package} is missing. Install it with: sudo {' '.join(command)}")
+    return found
+
+
+def stream_module(nginx):
+    """The line that loads nginx's stream module, empty when it is built in; `None` when there is none."""
+    said = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False, timeout=10).stderr
+    if "--with-stream=dynamic" not in said.split():
+        return "" if "--with-stream" in said.split() else None
+    path = os.path.join(re.search(r"--modules-path=(\S+)|$", said).group(1) or "", "ngx_stream_module.so")
+    return f"load_module {path};" if os.path.exists(path) else None
 
 
 def version(kind, binary):
     """One line for the record: what a binary calls itself, and for our own builds what it is."""
-    if kind == "floor":
+    if kind in ("floor", "client"):
         return "sha256 " + digest(binary)
     flag = "-V" if kind == "ringway" else "-v"
     try:

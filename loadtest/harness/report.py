@@ -5,7 +5,7 @@ import json
 import os
 from statistics import median
 
-WRK_COLUMNS = ("proxy", "CPU µs/{per}", "min–max", "{subject} ÷ this", "min–max", "{per}s/s", "min–max", "p50 µs", "p99 µs")
+LOAD_COLUMNS = ("proxy", "CPU µs/{per}", "min–max", "{subject} ÷ this", "min–max", "{per}s/s", "min–max", "p50 µs", "p99 µs")
 IDLE_COLUMNS = ("proxy", "bytes/connection", "min–max", "{subject} ÷ this", "min–max", "open CPU µs", "idle CPU ms/s")
 BOTH_COLUMNS = ("PSS MiB", "threads", "errors")
 
@@ -60,7 +60,8 @@ def ratio(value):
 
 def table(result):
     """Header and rows of text."""
-    columns = (IDLE_COLUMNS if result["idle"] else WRK_COLUMNS) + BOTH_COLUMNS
+    resent = ("resent",) if any("resent" in row for row in result["summary"].values()) else ()
+    columns = (IDLE_COLUMNS if result["idle"] else LOAD_COLUMNS) + resent + BOTH_COLUMNS
     header = [column.format(per=result["per"], subject=result["subject"]) for column in columns]
     rows = []
     for name, row in result["summary"].items():
@@ -73,6 +74,7 @@ def table(result):
         else:
             rate = row.get("rate")
             cells += [middle(rate), edges(rate), middle(row.get("p50_us")), middle(row.get("p99_us"))]
+        cells += [f"{row['resent']['median']:.0f}" for _ in resent]
         cells += [number(row["pss_bytes"]["median"] / 2**20), f"{row['threads']['median']:.0f}", str(row["errors"])]
         rows.append(cells)
     return header, rows
@@ -108,7 +110,7 @@ def write_summary(directory):
         lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
         lines += ["", f"* {result['date']} · Linux {result['kernel']} · {result['cpu']} · commit {result['commit']}"]
-        lines += [f"* {result['rounds']} rounds of {result['seconds']} s · `{result['run']}`"]
+        lines += [f"* {result['rounds']} rounds of {result['seconds']:g} s · `{result['run']}`"]
         lines += [f"* {name}: {said}" for name, said in result["versions"].items()]
         lines += [""]
     with open(os.path.join(directory, "summary.md"), "w", encoding="utf-8") as file:

@@ -4,12 +4,17 @@ from dataclasses import dataclass, field
 
 WITH_FLOOR = ("ringway", "haproxy", "nginx", "floor")
 WITHOUT_FLOOR = ("ringway", "haproxy", "nginx")
+ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "floor"})
 
 
 @dataclass(frozen=True)
 class Scenario:
     name: str
     about: str
+    # What the proxy is told to speak; which of the origin's services stands behind it; what our own client does.
+    protocol: str = "http"
+    service: str = "http"
+    work: str = ""
     path: str = "/"
     connections: int = 64
     proxies: tuple = WITH_FLOOR
@@ -23,6 +28,8 @@ class Scenario:
     client_threads: int = 1
     idle: bool = False
     twice: bool = False
+    # Words of the peers' settings that are best for this scenario and not for the others.
+    settings: dict = field(default_factory=dict)
 
 
 SCENARIOS = {
@@ -68,6 +75,65 @@ SCENARIOS = {
             proxies=("ringway",),
             twice=True,
         ),
+        Scenario(
+            "tcp-small-64",
+            "TCP, 128 bytes there and back, 64 connections that stay",
+            protocol="tcp",
+            service="echo",
+            work="echo",
+            per="round trip",
+        ),
+        Scenario(
+            "tcp-small-512",
+            "TCP, 128 bytes there and back, 512 connections that stay",
+            protocol="tcp",
+            service="echo",
+            work="echo",
+            connections=512,
+            per="round trip",
+        ),
+        Scenario(
+            "tcp-bulk",
+            "TCP, 1 MiB for a message of 128 bytes, 16 connections that stay",
+            protocol="tcp",
+            service="bulk",
+            work="bulk",
+            connections=16,
+            body_bytes=1_048_576,
+            proxies=("ringway", "haproxy", "haproxy-splice", "nginx"),
+            per="MiB",
+        ),
+        Scenario(
+            "tcp-idle",
+            "8000 TCP connections through to the origin, 128 bytes there and back on each, then silence",
+            protocol="tcp",
+            service="echo",
+            connections=8000,
+            proxies=WITHOUT_FLOOR,
+            unfit=frozenset({"floor"}),
+            idle=True,
+        ),
+        Scenario(
+            "udp-echo",
+            "UDP, 128 bytes there and back, 64 client sockets that stay; per datagram, of which a round trip has two",
+            protocol="udp",
+            service="datagrams",
+            work="datagrams",
+            proxies=("ringway", "nginx"),
+            unfit=ONLY_TCP,
+            per="datagram",
+        ),
+        Scenario(
+            "udp-churn",
+            "UDP, 128 bytes there and back, a new client socket for each exchange, 64 at a time",
+            protocol="udp",
+            service="datagrams",
+            work="datagram-churn",
+            proxies=("ringway", "nginx"),
+            unfit=ONLY_TCP,
+            per="exchange",
+            settings={"RESPONSES": "proxy_responses 1;"},
+        ),
         # Last, because the thousands of TIME_WAIT sockets it leaves behind stay for a minute.
         Scenario(
             "close",
@@ -78,6 +144,14 @@ SCENARIOS = {
             # One port pair per connection: four destinations and four client threads keep the ports from running out.
             addresses=4,
             client_threads=4,
+        ),
+        Scenario(
+            "tcp-churn",
+            "TCP, a new connection for each exchange of 128 bytes there and back, closed by the origin, 64 at a time",
+            protocol="tcp",
+            service="once",
+            work="churn",
+            per="exchange",
         ),
     )
 }

@@ -3,7 +3,7 @@
 import json
 import os
 
-from . import processes
+from .account import Account, cpu_per_unit
 from .processes import Failed
 
 LUA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "wrk")
@@ -11,6 +11,8 @@ ERRORS = ("connect", "read", "write", "status", "timeout")
 
 
 def command(scenario, seconds, targets):
+    # It counts in whole seconds only.
+    seconds = max(1, round(seconds))
     words = ["wrk", f"-t{scenario.client_threads}", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s"]
     words += ["-s", os.path.join(LUA, scenario.script)]
     for header in scenario.headers:
@@ -22,10 +24,7 @@ def command(scenario, seconds, targets):
 def measure(host, scenario, proxy, seconds):
     """Runs wrk; returns the figures of this round as a flat dictionary."""
     env = dict(os.environ, TARGETS=" ".join(f"{address}:{port}" for address, port in proxy.targets))
-    pids = processes.family(proxy.child.pid)
-    softirq = [host.softirq] if host.softirq else []
-    upstream = host.origin_stats()["connections"]
-    steal, soft, cpu = processes.steal_ticks(), processes.cpu_ns(softirq), processes.cpu_ns(pids)
+    account = Account(host, proxy)
     output = host.processes.run(
         command(scenario, seconds, proxy.targets),
         os.path.join(host.run_directory, "wrk.log"),
@@ -33,12 +32,7 @@ def measure(host, scenario, proxy, seconds):
         seconds + 30,
         env,
     )
-    if proxy.child.poll() is not None:
-        raise Failed(f"{proxy.name} died under load: it ended with {proxy.child.returncode}")
-    # Asked for again: a process born during the run counts too.
-    pids = processes.family(proxy.child.pid)
-    cpu = processes.cpu_ns(pids) - cpu
-    soft, steal = processes.cpu_ns(softirq) - soft, processes.steal_ticks() - steal
+    used = account.close()
     line = next((line for line in output.splitlines() if line.startswith("REPORT ")), None)
     if line is None:
         raise Failed(f"wrk printed no report: {output.strip()[-400:]}")
@@ -49,8 +43,7 @@ def measure(host, scenario, proxy, seconds):
     if report["requests"] == 0:
         errors["no_request_completed"] = 1
     return {
-        # Less than before: a process has died and taken its account along.
-        "cpu_us": cpu / 1e3 / units if units and cpu > 0 else None,
+        "cpu_us": cpu_per_unit(used, units),
         "rate": units / elapsed,
         "requests": report["requests"],
         "bytes": report["bytes"],
@@ -59,11 +52,6 @@ def measure(host, scenario, proxy, seconds):
         "p90_us": report["p90_us"],
         "p99_us": report["p99_us"],
         "max_us": report["max_us"],
-        "cpu_total_us": cpu / 1e3,
-        "softirq_thread_us": soft / 1e3,
-        "steal_ticks": steal,
-        "upstream_connections": host.origin_stats()["connections"] - upstream,
-        "threads": processes.thread_count(pids),
-        "pss_bytes": processes.pss_bytes(pids),
+        **used,
         "errors": errors,
     }
