@@ -16,7 +16,7 @@ PEERS = os.path.join(HERE, "peers")
 KINDS = ("ringway", "haproxy", "haproxy-splice", "nginx", "floor")
 SERVICES = ("echo", "once", "bulk", "datagrams")
 # Words of the peers' settings, as far as a scenario says nothing else.
-_SETTINGS = {"RESPONSES": "# proxy_responses unset: a session stays", "BUFFER": "16k"}
+_SETTINGS = {"RESPONSES": "# proxy_responses unset: a session stays", "BUFFER": "16k", "BUFSIZE": "16384"}
 _START_ATTEMPTS = 3
 _SYSTEM_PATHS = os.pathsep + os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
@@ -87,7 +87,9 @@ class Proxy:
 
     def _fill_in(self, host, template, listen, origin):
         text = processes.read(os.path.join(PEERS, template))
-        splice = "option splice-auto" if self.kind == "haproxy-splice" else "# no splice"
+        # In TCP mode `splice-auto` waits for signs of a stream that a burst of 1 MiB does not give it, and copies.
+        option = "option splice-auto" if self.scenario.protocol == "http" else "option splice-response"
+        splice = option if self.kind == "haproxy-splice" else "# no splice"
         words = {"LISTEN": listen, "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
         words["USER"] = getpass.getuser()
         if template == "nginx-stream.conf":

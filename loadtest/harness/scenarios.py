@@ -102,6 +102,7 @@ SCENARIOS = {
             body_bytes=1_048_576,
             proxies=("ringway", "haproxy", "haproxy-splice", "nginx"),
             per="MiB",
+            settings={"BUFFER": "256k", "BUFSIZE": "262144"},
         ),
         Scenario(
             "tcp-idle",
@@ -112,6 +113,7 @@ SCENARIOS = {
             proxies=WITHOUT_FLOOR,
             unfit=frozenset({"floor"}),
             idle=True,
+            settings={"BUFFER": "512"},
         ),
         Scenario(
             "udp-echo",
