@@ -87,7 +87,7 @@ class Proxy:
 
     def _fill_in(self, host, template, listen, origin):
         text = processes.read(os.path.join(PEERS, template))
-        # In TCP mode `splice-auto` waits for signs of a stream that a burst of 1 MiB does not give it, and copies.
+        # `splice-auto` waits for the signs of a steady stream, which 1 MiB on request gives it only now and then.
         option = "option splice-auto" if self.scenario.protocol == "http" else "option splice-response"
         splice = option if self.kind == "haproxy-splice" else "# no splice"
         words = {"LISTEN": listen, "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
