@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod balance;
+pub mod blueprint;
 pub mod cli;
 pub mod cluster;
 pub mod config;

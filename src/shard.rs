@@ -10,8 +10,9 @@ use std::{
 };
 
 use crate::{
-    cluster::{Cluster, backend::Backend},
-    config::plan::Plan,
+    blueprint::Blueprint,
+    cluster::{Cluster, attempt::Attempt},
+    config::plan::{HeaderPolicy, ListenerPlan, Plan, Timeouts},
     date::DateCache,
     fault::{Fault, Kind},
     io::{
@@ -20,13 +21,11 @@ use crate::{
         pipes::PipePool,
     },
     relay::flow::Supplies,
-    stats::{names::Count, worker::WorkerStats},
+    stats::{names::Count, view::BackendCells, worker::WorkerStats},
 };
 
 /// One core's load balancer.
 pub struct Shard {
-    /// The plan all workers share.
-    pub plan: Arc<Plan>,
     /// What this worker counts.
     pub stats: Arc<WorkerStats>,
     /// Its buffers.
@@ -35,31 +34,104 @@ pub struct Shard {
     pub pipes: Rc<PipePool>,
     /// Its deadlines.
     pub alarms: Rc<Alarms>,
-    /// Its clusters, in the order of the plan.
-    pub clusters: Vec<Cluster>,
     /// Its formatted date.
     pub date: DateCache,
     /// Where heads are rewritten; never held across a wait.
     pub scratch: RefCell<Vec<u8>>,
+    setup: RefCell<Rc<Setup>>,
+    /// What was in force before, for what other workers still send by it.
+    before: RefCell<Option<Rc<Setup>>>,
+    timeouts: Cell<Timeouts>,
+    headers: Cell<HeaderPolicy>,
+    /// Where rotating selectors start.
+    offset: usize,
     draining: Cell<bool>,
+}
+
+/// What a worker balances by until the next reload. Whoever needs one thing to stay the same for as long as an
+/// exchange or a connection lasts keeps it.
+pub struct Setup {
+    /// What all workers share.
+    pub blueprint: Arc<Blueprint>,
+    /// The worker's clusters, in the order of the plan.
+    pub clusters: Vec<Rc<Cluster>>,
+}
+
+impl Setup {
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.blueprint.plan
+    }
+
+    /// The listener of this name, if the plan still has it.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.plan().listeners.iter().find(|listener| *listener.name == *name)
+    }
 }
 
 impl Shard {
     /// An empty shard. `offset` makes rotating selectors of different workers and instances start apart.
-    pub fn new(plan: Arc<Plan>, stats: Arc<WorkerStats>, offset: usize) -> io::Result<Rc<Self>> {
-        let clusters = plan.clusters.iter().zip(&stats.clusters);
-        let clusters = clusters.map(|(plan, stats)| Cluster::new(plan, stats, offset)).collect();
+    pub fn new(
+        blueprint: Arc<Blueprint>,
+        stats: Arc<WorkerStats>,
+        backends: &BackendCells,
+        offset: usize,
+    ) -> io::Result<Rc<Self>> {
+        let plan = Arc::clone(&blueprint.plan);
+        let clusters = build_clusters(&blueprint, backends, offset, None);
         Ok(Rc::new(Shard {
             buffers: BufferPool::new(Arc::clone(&stats)),
             pipes: PipePool::new(Arc::clone(&stats)),
             alarms: Alarms::new()?,
-            clusters,
             date: DateCache::default(),
             scratch: RefCell::new(Vec::with_capacity(4096)),
+            setup: RefCell::new(Rc::new(Setup { blueprint, clusters })),
+            before: RefCell::default(),
+            timeouts: Cell::new(plan.timeouts),
+            headers: Cell::new(plan.headers),
+            offset,
             draining: Cell::new(false),
-            plan,
             stats,
         }))
+    }
+
+    /// What to balance by now.
+    pub fn setup(&self) -> Rc<Setup> {
+        Rc::clone(&self.setup.borrow())
+    }
+
+    /// The deadlines in force.
+    #[inline]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts.get()
+    }
+
+    /// The header policy in force.
+    #[inline]
+    pub fn headers(&self) -> HeaderPolicy {
+        self.headers.get()
+    }
+
+    /// Balances by another blueprint from now on. What is in progress goes on where it is.
+    pub fn renew(&self, blueprint: Arc<Blueprint>, backends: &BackendCells) {
+        let clusters = build_clusters(&blueprint, backends, self.offset, Some(&self.setup()));
+        self.timeouts.set(blueprint.plan.timeouts);
+        self.headers.set(blueprint.plan.headers);
+        let old = self.setup.replace(Rc::new(Setup { blueprint, clusters }));
+        let setup = self.setup();
+        for gone in old.clusters.iter().filter(|old| !setup.clusters.iter().any(|new| Rc::ptr_eq(old, new))) {
+            gone.dissolve();
+        }
+        self.before.replace(Some(old));
+    }
+
+    /// The setup that knows this listener, and its place in there: the one in force, or the one before.
+    pub fn setup_with(&self, listener: &str) -> Option<(Rc<Setup>, usize)> {
+        let known = |setup: Rc<Setup>| {
+            let place = setup.plan().listeners.iter().position(|known| *known.name == *listener)?;
+            Some((setup, place))
+        };
+        known(self.setup()).or_else(|| known(self.before.borrow().clone()?))
     }
 
     /// What the relay needs.
@@ -68,10 +140,10 @@ impl Shard {
     }
 
     /// Counts a failure where it belongs; one that ends with its connection's order to end is counted there.
-    pub fn blame(&self, backend: &Backend, fault: Fault) {
+    pub fn blame(&self, attempt: &Attempt, fault: Fault) {
         if fault.kind != Kind::Cut {
             self.stats.count(fault.counter());
-            backend.blame(fault, alarm::now());
+            attempt.failed(fault, alarm::now());
         }
     }
 
@@ -94,11 +166,36 @@ impl Shard {
 
     /// Closes idle upstream connections that are stale or too old.
     pub fn sweep_pools(&self) {
-        let oldest = alarm::now().saturating_sub(self.plan.timeouts.upstream_idle.as_millis() as u64);
-        for backend in self.clusters.iter().flat_map(Cluster::backends) {
-            let swept = backend.pool().sweep(oldest);
-            self.stats.add(Count::UpstreamStale, swept.stale);
-            self.stats.add(Count::UpstreamExpired, swept.expired);
+        let oldest = alarm::now().saturating_sub(self.timeouts().upstream_idle.as_millis() as u64);
+        for cluster in &self.setup().clusters {
+            cluster.for_each(|backend| {
+                let swept = backend.pool().sweep(oldest);
+                self.stats.add(Count::UpstreamStale, swept.stale);
+                self.stats.add(Count::UpstreamExpired, swept.expired);
+            });
         }
     }
+}
+
+/// The worker's clusters; those that were there before under the same name are changed in place.
+fn build_clusters(
+    blueprint: &Blueprint,
+    backends: &BackendCells,
+    offset: usize,
+    before: Option<&Setup>,
+) -> Vec<Rc<Cluster>> {
+    let known = |name: &str| {
+        let before = before?;
+        let at = before.plan().clusters.iter().position(|cluster| *cluster.name == *name)?;
+        before.clusters.get(at).cloned()
+    };
+    let planned = blueprint.plan.clusters.iter().zip(&blueprint.layouts).zip(backends);
+    let build = planned.map(|((plan, layout), stats)| match known(&plan.name) {
+        Some(cluster) => {
+            cluster.update(plan, Arc::clone(layout), stats, offset);
+            cluster
+        }
+        None => Cluster::new(plan, Arc::clone(layout), stats, offset),
+    });
+    build.collect()
 }

@@ -35,10 +35,11 @@ use std::{
 
 use crossbeam::channel::{Receiver, bounded};
 use ringway::{
+    blueprint::Blueprint,
     cli,
     config::{from_flags, plan::Plan},
     listener,
-    stats::{names::Count, worker::WorkerStats},
+    stats::{names::Count, view::View},
     sys::ring,
     worker::{
         mailbox::{Command, Handle, Mailbox},
@@ -144,14 +145,16 @@ struct Worker {
 impl Worker {
     fn start(backend: SocketAddr) -> Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
-        let plan = Arc::new(plan(backend, core, "http"));
-        let bound = listener::bind::bind(&plan.listeners[0], 1).unwrap();
-        let (mailbox, handle) = Mailbox::new(Arc::new(WorkerStats::new(&plan))).unwrap();
+        let blueprint = Arc::new(Blueprint::new(plan(backend, core, "http")));
+        let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1).unwrap();
+        let cells = View::new(Arc::clone(&blueprint.plan)).workers.remove(0);
+        let (mailbox, handle) = Mailbox::new(cells.stats).unwrap();
         let (sender, events) = bounded(4);
         let start = Start {
             worker: 0,
             core,
-            plan,
+            blueprint,
+            backends: cells.backends,
             flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
             sockets: bound.sockets.into_iter().map(|socket| (0, socket)).collect(),
             mailbox,

@@ -1,29 +1,28 @@
 //! Selectors: which backend of a cluster takes the next request. One file per algorithm, all pure.
+//!
+//! A [`layout::Layout`] is what does not change and all workers share, with the tables of `ring` and `maglev`; a
+//! [`selector::Selector`] is what one worker knows. `pick` allocates nothing and costs the same however many backends
+//! are dead.
 
+pub mod algorithm;
+pub mod bitset;
+pub mod bound;
+pub mod circle;
+pub mod first;
+pub mod ip_hash;
+pub mod key;
+pub mod layout;
+pub mod least_connections;
+pub mod least_response_time;
+pub mod maglev;
+pub mod p2c;
+pub mod random;
+pub mod ring;
+pub mod roster;
 pub mod round_robin;
-
-use crate::config::plan::{Algorithm, ClusterPlan};
-
-/// A worker's selector of one cluster.
-#[derive(Debug)]
-pub enum Selector {
-    /// Smooth weighted round robin.
-    RoundRobin(round_robin::RoundRobin),
-}
-
-impl Selector {
-    /// The selector `plan` asks for; `offset` makes workers and instances start at different places.
-    pub fn new(plan: &ClusterPlan, offset: usize) -> Self {
-        let weights = plan.backends.iter().map(|backend| backend.weight);
-        match plan.algorithm {
-            Algorithm::RoundRobin => Selector::RoundRobin(round_robin::RoundRobin::new(weights, offset)),
-        }
-    }
-
-    /// Picks one of the backends for which `usable` holds; `None` when there is none.
-    pub fn pick(&mut self, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        match self {
-            Selector::RoundRobin(selector) => selector.pick(usable),
-        }
-    }
-}
+pub mod selector;
+pub mod shares;
+pub mod spill;
+mod tier;
+pub mod tournament;
+pub mod warmup;

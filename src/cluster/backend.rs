@@ -1,6 +1,10 @@
 //! One backend as one worker sees it: its addresses, its idle connections, its fitness, its numbers.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use super::setback::Setback;
 use crate::{
@@ -21,24 +25,49 @@ pub struct Backend {
     endpoints: Vec<Endpoint>,
     /// Which endpoint worked last.
     preferred: Cell<usize>,
-    sources: Rc<Sources>,
+    /// Its place in its cluster; `None` once it has left.
+    index: Cell<Option<usize>>,
+    sources: RefCell<Rc<Sources>>,
     setback: Cell<Setback>,
     pool: IdlePool,
     stats: Arc<BackendStats>,
 }
 
 impl Backend {
-    /// A backend nothing is known of. Its cluster shares the source addresses.
-    pub fn new(plan: &BackendPlan, sources: Rc<Sources>, stats: Arc<BackendStats>) -> Self {
+    /// A backend nothing is known of, and that belongs to no cluster yet.
+    pub fn new(plan: &BackendPlan, stats: Arc<BackendStats>) -> Self {
         Backend {
             name: Arc::clone(&plan.name),
             endpoints: plan.endpoints.clone(),
             preferred: Cell::new(0),
-            sources,
+            index: Cell::new(None),
+            sources: RefCell::new(Rc::new(Sources::new(Arc::default(), 0))),
             setback: Cell::default(),
             pool: IdlePool::new(Arc::clone(&stats)),
             stats,
         }
+    }
+
+    /// True when it is what `plan` describes, whatever its weight.
+    pub fn is(&self, plan: &BackendPlan) -> bool {
+        self.name == plan.name && self.endpoints == plan.endpoints
+    }
+
+    /// It is at this place of its cluster from now on, and connections to it are made from here.
+    pub fn joins(&self, index: usize, sources: Rc<Sources>) {
+        self.index.set(Some(index));
+        self.sources.replace(sources);
+    }
+
+    /// It is no member any more: what is in progress goes on, what is idle ends.
+    pub fn leaves(&self) {
+        self.index.set(None);
+        self.pool.clear();
+    }
+
+    /// Its place in its cluster, if it still has one.
+    pub fn index(&self) -> Option<usize> {
+        self.index.get()
     }
 
     /// The name in logs and metrics.
@@ -67,8 +96,8 @@ impl Backend {
     }
 
     /// Where connections to it are made from.
-    pub fn sources(&self) -> &Sources {
-        &self.sources
+    pub fn sources(&self) -> Rc<Sources> {
+        Rc::clone(&self.sources.borrow())
     }
 
     /// Counts a failure that happened with it, and sets it aside if it is to blame.
@@ -82,9 +111,9 @@ impl Backend {
         }
     }
 
-    /// False while it is set aside.
-    pub fn is_fit(&self, now: Millis) -> bool {
-        !self.setback.get().holds(now)
+    /// Until when it is set aside, if it is.
+    pub fn set_aside_until(&self, now: Millis) -> Option<Millis> {
+        self.setback.get().until(now)
     }
 
     /// A connection could not be made.

@@ -20,6 +20,11 @@ impl Setback {
         now < self.until
     }
 
+    /// Until when it holds, if it does.
+    pub fn until(&self, now: Millis) -> Option<Millis> {
+        self.holds(now).then_some(self.until)
+    }
+
     /// A connection was refused or could not be made in time. A failure while set aside (a forced trial, or one
     /// of several attempts in flight) extends nothing. True when this sets it aside anew.
     pub fn failed(&mut self, now: Millis) -> bool {

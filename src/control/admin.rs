@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -34,7 +34,7 @@ use crate::{
     addr::Endpoint,
     config::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
     proxy_protocol::Version,
-    stats::{report::Report, worker::WorkerStats},
+    stats::{report::Report, view::View},
 };
 
 /// Connections beyond this wait in the accept queue; each lives ten seconds at most, so the queue moves.
@@ -49,19 +49,44 @@ const INDEX: &str = "ringway admin\n\n\
 
 /// What the answers are made from.
 pub struct Admin {
-    /// The plan in force.
-    pub plan: Arc<Plan>,
-    /// Every worker's numbers, in the order of the plan's cores.
-    pub workers: Vec<Arc<WorkerStats>>,
+    /// A reload replaces it.
+    shown: RwLock<Arc<Shown>>,
     /// True from the first signal to stop.
-    pub draining: Arc<AtomicBool>,
+    pub draining: AtomicBool,
+}
+
+/// What is shown of a plan in force.
+#[derive(Debug)]
+pub struct Shown {
+    /// The plan and everybody's numbers.
+    pub view: View,
     /// Where the plan's listeners are really bound, in their order.
     pub listeners: Vec<Endpoint>,
 }
 
 impl Admin {
+    /// Shows this until [`Self::show`].
+    pub fn new(shown: Shown) -> Self {
+        Admin { shown: RwLock::new(Arc::new(shown)), draining: AtomicBool::new(false) }
+    }
+
+    /// What is in force now.
+    pub fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows something else from now on.
+    pub fn show(&self, shown: Shown) {
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+    }
+
     fn report(&self) -> Report {
-        Report::collect(&self.plan, &self.workers)
+        Report::collect(&self.shown().view)
+    }
+
+    fn config(&self) -> Value {
+        let shown = self.shown();
+        config(&shown.view.plan, &shown.listeners)
     }
 }
 
@@ -87,10 +112,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/", get(INDEX))
         .route("/metrics", get(show_metrics))
         .route("/stats", get(async |State(admin): State<Arc<Admin>>| Json(admin.report().to_json())))
-        .route(
-            "/config",
-            get(async |State(admin): State<Arc<Admin>>| Json(config(&admin.plan, &admin.listeners))),
-        )
+        .route("/config", get(async |State(admin): State<Arc<Admin>>| Json(admin.config())))
         .route("/healthz", get("ok"))
         .route("/readyz", get(ready))
         .fallback(async || (StatusCode::NOT_FOUND, "not found; / lists what there is\n"))

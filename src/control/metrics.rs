@@ -206,8 +206,7 @@ mod tests {
     use crate::stats::report::tests::two_workers;
 
     fn encoded() -> String {
-        let (plan, workers) = two_workers();
-        encode(Report::collect(&plan, &workers)).unwrap()
+        encode(Report::collect(&two_workers())).unwrap()
     }
 
     #[test]

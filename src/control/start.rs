@@ -6,20 +6,21 @@ use crossbeam::channel::{Receiver, bounded};
 use tokio::sync::Notify;
 use tracing::info;
 
-use super::{process::Failure, resolve};
+use super::{
+    admin::{Admin, Shown},
+    process::Failure,
+    resolve,
+};
 use crate::{
-    addr::Endpoint,
+    blueprint::Blueprint,
     cli::RunOptions,
     config::{
         from_flags,
         plan::{ListenerPlan, Plan},
     },
     listener::bind::{self, Bound, SocketFile},
-    stats::worker::WorkerStats,
-    sys::{
-        ring::{self, RingFlags},
-        socket,
-    },
+    stats::view::View,
+    sys::{ring, socket},
     worker::{
         mailbox::{Handle, Mailbox},
         run::{Event, Start, spawn},
@@ -31,18 +32,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Running workers, as control holds them.
 pub struct Running {
-    /// What they run.
-    pub plan: Arc<Plan>,
+    /// What is in force, with everybody's numbers and where they really listen.
+    pub admin: Arc<Admin>,
     /// One handle a worker.
     pub workers: Vec<Handle>,
-    /// Where they really listen, in the order of the plan's listeners.
-    pub listeners: Vec<Endpoint>,
     /// What the workers report.
     pub events: Receiver<(usize, Event)>,
     /// Told when they do.
     pub news: Arc<Notify>,
-    /// Removed from the file system when the process ends.
-    _files: Vec<SocketFile>,
+    /// The UNIX sockets of listeners by their names, removed from the file system when they are dropped.
+    pub files: Vec<(Arc<str>, SocketFile)>,
 }
 
 /// Resolves the backends and builds the plan.
@@ -80,31 +79,38 @@ fn hastened(mut plan: Plan) -> Plan {
 /// Binds, starts one worker per core and waits until all of them listen.
 pub fn workers(plan: Plan) -> Result<Running, Failure> {
     let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
-    let plan = Arc::new(plan);
     check_sources(&plan)?;
     let mut bound = bind_all(&plan)?;
-    announce(&plan, &bound, flags);
-    let files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
+    announce(&plan, &bound);
+    info!(flags = flags.name(), "io_uring");
+    let files = plan.listeners.iter().zip(&mut bound);
+    let files =
+        files.filter_map(|(plan, bound)| Some((Arc::clone(&plan.name), bound.file.take()?))).collect();
     let listeners = bound.iter().map(|listener| listener.endpoint.clone()).collect();
+    let blueprint = Arc::new(Blueprint::new(plan));
+    let plan = Arc::clone(&blueprint.plan);
+    let view = View::new(Arc::clone(&plan));
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
     let news = Arc::new(Notify::new());
     let (sender, events) = bounded(plan.cores.len() * 4);
     let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
-    for _ in &plan.cores {
-        let (mailbox, handle) = Mailbox::new(Arc::new(WorkerStats::new(&plan))).map_err(runtime)?;
+    for worker in &view.workers {
+        let (mailbox, handle) = Mailbox::new(Arc::clone(&worker.stats)).map_err(runtime)?;
         mailboxes.push(mailbox);
         handles.push(handle);
     }
     // Instances and workers must not all begin with the first backend.
     let seed = std::hash::RandomState::new().hash_one(std::process::id()) as usize;
     let sockets = per_worker(bound, plan.cores.len());
-    for (worker, ((mailbox, sockets), core)) in
-        mailboxes.into_iter().zip(sockets).zip(&plan.cores).enumerate()
+    let cores = plan.cores.iter().zip(&view.workers);
+    for (worker, ((mailbox, sockets), (core, cells))) in
+        mailboxes.into_iter().zip(sockets).zip(cores).enumerate()
     {
         let start = Start {
             worker,
             core: *core,
-            plan: Arc::clone(&plan),
+            blueprint: Arc::clone(&blueprint),
+            backends: cells.backends.clone(),
             flags,
             sockets,
             mailbox,
@@ -115,7 +121,8 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
         };
         spawn(start).map_err(runtime)?;
     }
-    let running = Running { plan, workers: handles, listeners, events, news, _files: files };
+    let admin = Arc::new(Admin::new(Shown { view, listeners }));
+    let running = Running { admin, workers: handles, events, news, files };
     running.await_all()?;
     Ok(running)
 }
@@ -128,7 +135,7 @@ impl Running {
                 Ok((worker, Event::Failed(why))) => {
                     return Err(Failure::Runtime(format!("worker {worker} could not start: {why}")));
                 }
-                Ok((worker, Event::Ended)) => {
+                Ok((worker, Event::Ended | Event::Renewed)) => {
                     return Err(Failure::Runtime(format!("worker {worker} ended at once")));
                 }
                 Err(_) => return Err(Failure::Runtime("the workers did not start in time".to_owned())),
@@ -172,7 +179,7 @@ fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
     sockets
 }
 
-fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
+fn announce(plan: &Plan, bound: &[Bound]) {
     for (listener, bound) in plan.listeners.iter().zip(bound) {
         let cluster = listener
             .cluster
@@ -193,5 +200,4 @@ fn announce(plan: &Plan, bound: &[Bound], flags: RingFlags) {
             info!(cluster = &*cluster.name, weight, state = "up", "backend {}", backend.name);
         }
     }
-    info!(flags = flags.name(), "io_uring");
 }

@@ -7,10 +7,7 @@ use std::{
     future,
     io::{self, Write},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -23,7 +20,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    admin::{self, Admin},
+    admin,
     log::{self, LogFormat},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
     start::{self, Running},
@@ -96,13 +93,7 @@ fn serve(
     format: LogFormat,
     demo: bool,
 ) -> Result<(), Failure> {
-    let draining = Arc::new(AtomicBool::new(false));
-    let status = Arc::new(Admin {
-        plan: Arc::clone(&running.plan),
-        workers: running.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect(),
-        draining: Arc::clone(&draining),
-        listeners: running.listeners.clone(),
-    });
+    let status = Arc::clone(&running.admin);
     let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         runtime.spawn(async move {
@@ -115,20 +106,12 @@ fn serve(
         info!("admin on http://{address}");
     }
     info!(workers = running.workers.len(), pid = std::process::id(), "ready");
-    if let Some(listen) = running.listeners.first().and_then(Endpoint::inet).filter(|_| demo) {
+    if let Some(listen) = running.admin.shown().listeners.first().and_then(Endpoint::inet).filter(|_| demo) {
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
     runtime.block_on(
-        Supervisor {
-            running,
-            draining,
-            format,
-            ended: HashSet::new(),
-            deadline: None,
-            stopping: false,
-            cut: false,
-        }
-        .watch(signals),
+        Supervisor { running, format, ended: HashSet::new(), deadline: None, stopping: false, cut: false }
+            .watch(signals),
     )
 }
 
@@ -176,7 +159,6 @@ enum Wake {
 
 struct Supervisor {
     running: Running,
-    draining: Arc<AtomicBool>,
     format: LogFormat,
     /// Workers that have accepted their last connection.
     ended: HashSet<usize>,
@@ -243,8 +225,9 @@ impl Supervisor {
             return self.cut().await;
         }
         self.stopping = true;
-        self.draining.store(true, Relaxed);
-        let limit = self.running.plan.timeouts.shutdown;
+        let admin = &self.running.admin;
+        admin.draining.store(true, Relaxed);
+        let limit = admin.shown().view.plan.timeouts.shutdown;
         self.deadline = limited.then(|| Instant::now() + limit);
         let limit = if limited { format!("{}s", limit.as_secs()) } else { "none".to_owned() };
         info!(limit, "stopping: no new connections, finishing exchanges");
@@ -273,7 +256,7 @@ impl Supervisor {
     fn read_events(&mut self) -> Result<(), Failure> {
         while let Ok((worker, event)) = self.running.events.try_recv() {
             match event {
-                Event::Ready => {}
+                Event::Ready | Event::Renewed => {}
                 Event::Ended => {
                     self.ended.insert(worker);
                 }
@@ -297,8 +280,7 @@ impl Supervisor {
     }
 
     fn report(&self) -> Report {
-        let stats: Vec<_> = self.running.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
-        Report::collect(&self.running.plan, &stats)
+        Report::collect(&self.running.admin.shown().view)
     }
 
     fn dump(&self) {

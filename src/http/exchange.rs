@@ -19,10 +19,10 @@ use super::{
     session::{Next, Session},
 };
 use crate::{
-    cluster::{Tried, backend::Backend},
+    cluster::{attempt::Attempt, tried::Tried},
     fault::{Fault, Kind, Phase},
     io::alarm,
-    listener::connection::greeting as greeting_for,
+    listener::connection::greeting,
     relay::flow::Flow,
     stats::names::{BackendCount, Count, Level, Refusal},
     upstream::{
@@ -55,7 +55,8 @@ async fn serve(session: &mut Session, found: Found) -> Next {
         Err(why) => return Box::pin(session.refuse(why, head_only)).await,
     };
     shard.stats.count(Count::Requests);
-    let mut exchange = Exchange::new(request, upload, begun);
+    let listener = session.setup.plan().listeners.get(session.listener);
+    let mut exchange = Exchange::new(request, listener.and_then(|listener| listener.cluster), upload, begun);
     let next = if exchange.request.last_hop {
         Box::pin(exchange.answer_ourselves(session)).await
     } else {
@@ -78,7 +79,7 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
     let origin = Origin {
         client: &session.peer,
         local: local.as_deref().unwrap_or_default(),
-        policy: session.shard.plan.headers,
+        policy: session.shard.headers(),
     };
     let request = request::rewrite(head, found, origin, &mut scratch)?;
     #[cfg(debug_assertions)]
@@ -110,6 +111,10 @@ fn panic_on_request(head: &[u8]) {
 /// One request in progress.
 struct Exchange {
     request: Request,
+    /// Where the request goes; nowhere without a cluster.
+    cluster: Option<usize>,
+    /// The backend it is at.
+    attempt: Option<Attempt>,
     upload: Flow,
     /// The backend takes no more of the request; its answer may still come.
     upload_broken: bool,
@@ -126,8 +131,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(request: Request, upload: Flow, begun: Instant) -> Self {
+    fn new(request: Request, cluster: Option<usize>, upload: Flow, begun: Instant) -> Self {
         Exchange {
+            cluster,
+            attempt: None,
             awaits_continue: request.expects_continue && !upload.is_received(),
             request,
             upload,
@@ -142,23 +149,22 @@ impl Exchange {
     /// Finds a backend, again if need be, and relays its answer.
     async fn serve(&mut self, session: &mut Session) -> Next {
         let mut tried = Tried::default();
-        let mut same: Option<Rc<Backend>> = None;
+        let mut fresh_only = false;
         let mut unavailable = 503;
         let mut retry: Option<Count> = None;
         loop {
-            let fresh_only = same.is_some();
-            let backend = same
-                .take()
-                .or_else(|| session.shard.clusters.get(session.cluster)?.pick(&mut tried, alarm::now()));
-            let Some(backend) = backend else {
+            if !fresh_only {
+                self.attempt = self.pick(session, &mut tried);
+            }
+            if self.attempt.is_none() {
                 session.shard.stats.count(Count::FaultNoBackend);
                 return Box::pin(self.answer(session, unavailable)).await;
-            };
+            }
             if let Some(reason) = retry.take() {
                 session.shard.stats.count(reason);
             }
             let mut reused = false;
-            let fault = match lease(session, &backend, fresh_only).await {
+            let fault = match self.lease(session, fresh_only).await {
                 Err(fault) => fault,
                 Ok(mut lease) => {
                     reused = lease.reused;
@@ -171,7 +177,7 @@ impl Exchange {
                     }
                 }
             };
-            session.shard.blame(&backend, fault);
+            self.blame(session, fault);
             // Once a request may have been delivered, nobody else's refusal makes that undone.
             unavailable = if self.upload.has_sent() { 502 } else { unavailable };
             let verdict = self.decide(session, fault, reused);
@@ -180,13 +186,49 @@ impl Exchange {
             } else {
                 Count::RetriesReplay
             });
+            fresh_only = verdict == Verdict::Afresh;
             match verdict {
-                Verdict::Afresh => same = Some(backend),
+                Verdict::Afresh => {}
                 Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
                 Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
                 Verdict::Abort => return Next::Abort,
             }
         }
+    }
+
+    /// A backend that has not been tried.
+    fn pick(&self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
+        let cluster = session.setup.clusters.get(self.cluster?)?;
+        cluster.pick(tried, 0, alarm::now())
+    }
+
+    /// Counts a failure where it belongs.
+    fn blame(&self, session: &Session, fault: Fault) {
+        if let Some(attempt) = &self.attempt {
+            session.shard.blame(attempt, fault);
+        }
+    }
+
+    /// A connection to the backend: the freshest idle one, or a new one.
+    async fn lease(&self, session: &Session, fresh_only: bool) -> Result<Lease, Fault> {
+        let missing = Fault::upstream(Phase::Connect, Kind::Missing);
+        let plan = self.cluster.and_then(|cluster| session.setup.plan().clusters.get(cluster));
+        let (Some(attempt), Some(plan)) = (&self.attempt, plan) else { return Err(missing) };
+        let backend = attempt.backend();
+        let speaks_for = plan.send_proxy.and(session.origin.source);
+        if !fresh_only {
+            let (pooled, stale) = backend.pool().take(alarm::now(), speaks_for);
+            session.shard.stats.add(Count::UpstreamStale, stale);
+            if let Some(stream) = pooled {
+                backend.stats().count(BackendCount::Reuses);
+                return Ok(Lease::new(stream, Rc::clone(backend), true).for_client(speaks_for));
+            }
+        }
+        let greeting = greeting(plan, session.origin, &session.client);
+        let timeout = session.shard.timeouts().connect;
+        let call = Call { alarm: &session.alarm, timeout, greeting: &greeting };
+        let stream = connect(attempt, call).await?;
+        Ok(Lease::new(stream, Rc::clone(backend), false).for_client(speaks_for))
     }
 
     /// Asks what a failure leads to, and prepares for another attempt.
@@ -245,31 +287,6 @@ impl Exchange {
 
     /// True when another request may follow an answer of ours on this connection.
     fn may_go_on(&self, session: &Session) -> bool {
-        self.request.keep_alive
-            && !self.request.http10
-            && self.upload.is_received()
-            && !session.shard.is_draining()
+        self.request.keep_alive && !self.request.http10 && self.upload.is_received() && !session.is_leaving()
     }
-}
-
-/// A connection to this backend: the freshest idle one, or a new one.
-async fn lease(session: &Session, backend: &Rc<Backend>, fresh_only: bool) -> Result<Lease, Fault> {
-    if !fresh_only {
-        let (pooled, stale) = backend.pool().take(alarm::now(), session.speaks_for);
-        session.shard.stats.add(Count::UpstreamStale, stale);
-        if let Some(stream) = pooled {
-            backend.stats().count(BackendCount::Reuses);
-            return Ok(Lease::new(stream, Rc::clone(backend), true).for_client(session.speaks_for));
-        }
-    }
-    let plan = &session.shard.plan;
-    let greeting = plan.clusters.get(session.cluster);
-    let greeting = greeting.map(|cluster| greeting_for(cluster, session.origin, &session.client));
-    let call = Call {
-        alarm: &session.alarm,
-        timeout: plan.timeouts.connect,
-        greeting: greeting.as_deref().unwrap_or_default(),
-    };
-    let stream = connect(backend, call).await?;
-    Ok(Lease::new(stream, Rc::clone(backend), false).for_client(session.speaks_for))
 }

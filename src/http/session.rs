@@ -2,7 +2,7 @@
 //!
 //! Runs as one task on one worker. Between two requests it holds no buffer. Dropping it closes the connection.
 
-use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll};
+use std::{future::poll_fn, io, rc::Rc, task::Poll};
 
 use super::{
     reply::Reply,
@@ -10,7 +10,6 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    config::plan::ListenerPlan,
     io::{
         alarm::{Alarm, Ring},
         buffer::Buffer,
@@ -23,7 +22,7 @@ use crate::{
         connection::Connection,
         introduction::{self, Introduction},
     },
-    shard::Shard,
+    shard::{Setup, Shard},
     stats::{
         names::{Count, Refusal},
         worker::Held,
@@ -53,16 +52,18 @@ pub struct Session {
     pub inbox: Option<Buffer>,
     /// The connection's deadline.
     pub alarm: Alarm,
-    /// The cluster this listener leads to.
-    pub cluster: usize,
+    /// What the exchange in progress goes by.
+    pub setup: Rc<Setup>,
+    /// Where the client came in, by its place in that setup's plan.
+    pub listener: usize,
+    /// That listener is not in force any more: the connection ends when it can.
+    leaving: bool,
     /// Who that client is.
     pub origin: Client,
     /// It comes by way of a proxy that says so first.
     awaits_introduction: bool,
     /// Its address in text; empty when there is none.
     pub peer: Box<str>,
-    /// The client whose name its upstream connections begin with, if they do.
-    pub speaks_for: Option<SocketAddr>,
     slots: Rc<Slots>,
     /// Exchanges since this task last waited for a request.
     in_a_row: usize,
@@ -80,19 +81,20 @@ enum NoHead {
 impl Session {
     /// A session on a fresh connection, which counts as open from now on. It lives in a box, so that the futures
     /// it passes through stay small: an idle connection costs little more than this.
-    pub fn new(connection: Connection, slots: Rc<Slots>, plan: &ListenerPlan) -> Box<Self> {
-        let awaits_introduction = connection.awaits_introduction(plan);
-        let Connection { shard, stream, alarm, client, open, .. } = connection;
+    pub fn new(connection: Connection, slots: Rc<Slots>) -> Box<Self> {
+        let awaits_introduction = connection.awaits_introduction();
+        let Connection { shard, setup, listener, stream, alarm, client, open } = connection;
         let mut session = Session {
             shard,
             client: stream,
             inbox: None,
             alarm,
-            cluster: plan.cluster.unwrap_or_default(),
+            setup,
+            listener,
+            leaving: false,
             origin: client,
             awaits_introduction,
             peer: Box::default(),
-            speaks_for: None,
             slots,
             in_a_row: 0,
             _open: open,
@@ -105,13 +107,31 @@ impl Session {
     fn identify(&mut self, client: Client) {
         self.origin = client;
         self.peer = client.source.map(|source| source.ip().to_string()).unwrap_or_default().into();
-        let cluster = self.shard.plan.clusters.get(self.cluster);
-        self.speaks_for = cluster.and_then(|cluster| cluster.send_proxy).and(client.source);
+    }
+
+    /// Goes by what is in force now. Cheap when nothing has changed.
+    fn refresh(&mut self) {
+        let setup = self.shard.setup();
+        if Rc::ptr_eq(&setup, &self.setup) {
+            return;
+        }
+        let name = self.setup.plan().listeners.get(self.listener).map(|listener| &listener.name);
+        let place = setup.plan().listeners.iter().position(|listener| Some(&listener.name) == name);
+        // Without a listener the old setup serves the last exchange.
+        self.leaving = place.is_none();
+        if let Some(place) = place {
+            (self.setup, self.listener) = (setup, place);
+        }
+    }
+
+    /// True when no other exchange may follow.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving || self.shard.is_draining()
     }
 
     /// The proxy in front says who the client is. False when it does not: then nothing can be believed.
     async fn introduce(&mut self) -> bool {
-        let limit = self.shard.plan.timeouts.head;
+        let limit = self.shard.timeouts().head;
         let read = introduction::read(&mut self.client, &self.alarm, limit, &self.shard).await;
         let Some(Introduction { header, rest }) = read else { return false };
         self.identify(self.origin.introduced(header));
@@ -172,7 +192,7 @@ impl Session {
     /// Waits for a complete head: the first one of a connection is expected at once.
     async fn head(&mut self, first: bool) -> Result<Found, NoHead> {
         let mut scan = Scan::default();
-        let timeouts = &self.shard.plan.timeouts;
+        let timeouts = self.shard.timeouts();
         self.alarm.set(if first { timeouts.head } else { timeouts.client_idle });
         if self.inbox.is_none() && !first {
             self.first_bytes().await?;
@@ -189,7 +209,7 @@ impl Session {
                     Err(error) => return Err(NoHead::Refused(refusal(error))),
                 }
                 if !timed && !inbox.is_empty() {
-                    self.alarm.set(self.shard.plan.timeouts.head);
+                    self.alarm.set(self.shard.timeouts().head);
                     timed = true;
                 }
             }
@@ -205,7 +225,7 @@ impl Session {
     /// Lets others run, by way of the ring. A client that takes no answers is waited for here, for a while.
     async fn give_way(&mut self) {
         self.in_a_row = 0;
-        self.alarm.set(self.shard.plan.timeouts.head);
+        self.alarm.set(self.shard.timeouts().head);
         let client = &mut self.client;
         // What rings here rings again where the next head is waited for.
         let _ = self.alarm.bound(|cx| client.poll_writable(cx)).await;
@@ -240,10 +260,16 @@ impl Session {
     /// Idle: waits for a request to begin, for the idle time or a shutdown.
     async fn first_bytes(&mut self) -> Result<(), NoHead> {
         self.in_a_row = 0;
-        let (shard, client) = (&self.shard, &mut self.client);
-        let waited = self.alarm.bound(|cx| match client.poll_readable(cx) {
-            Poll::Pending if shard.is_draining() => Poll::Ready(false),
-            other => other.map(|()| true),
+        let waited = poll_fn(|cx| match self.alarm.rung() {
+            Some(ring) => Poll::Ready(Err(ring)),
+            None => match self.client.poll_readable(cx) {
+                Poll::Pending => {
+                    // Somebody may have been told to look again.
+                    self.refresh();
+                    if self.is_leaving() { Poll::Ready(Ok(false)) } else { Poll::Pending }
+                }
+                Poll::Ready(()) => Poll::Ready(Ok(true)),
+            },
         });
         match waited.await {
             Ok(true) => Ok(()),
@@ -288,7 +314,7 @@ impl Session {
 
     /// Sends a few bytes of our own.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), ()> {
-        let limit = self.shard.plan.timeouts.head;
+        let limit = self.shard.timeouts().head;
         let outcome = parting::send(&mut self.client, bytes, &self.alarm, limit).await;
         let (Ok(sent) | Err(sent)) = outcome;
         self.shard.stats.add(Count::ClientSentBytes, sent as u64);
@@ -299,9 +325,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What speaks for this client is of no use to another one.
-        let cluster = self.speaks_for.and_then(|_| self.shard.clusters.get(self.cluster));
-        for (backend, client) in cluster.iter().flat_map(|cluster| cluster.backends()).zip(self.speaks_for) {
-            backend.pool().forget(client);
+        let Some(client) = self.origin.source else { return };
+        let clusters = self.setup.plan().clusters.iter().zip(&self.setup.clusters);
+        for (_, cluster) in clusters.filter(|(plan, _)| plan.send_proxy.is_some()) {
+            cluster.for_each(|backend| backend.pool().forget(client));
         }
     }
 }

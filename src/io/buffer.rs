@@ -196,10 +196,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::plan::Plan;
 
     fn pool() -> (Rc<BufferPool>, Arc<WorkerStats>) {
-        let stats = Arc::new(WorkerStats::new(&Plan::for_tests(&["127.0.0.1:1"])));
+        let stats = Arc::<WorkerStats>::default();
         (BufferPool::new(Arc::clone(&stats)), stats)
     }
 

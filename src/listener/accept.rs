@@ -2,7 +2,7 @@
 //!
 //! One task per worker and listener. Running out of descriptors pauses it; it never ends by an error.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, rc::Rc, task::Poll, time::Duration};
+use std::{cell::Cell, net::SocketAddr, os::fd::OwnedFd, rc::Rc, task::Poll, time::Duration};
 
 use rustix::io::Errno;
 
@@ -52,8 +52,13 @@ fn trouble(error: &std::io::Error) -> Trouble {
     }
 }
 
-/// Accepts until the worker drains; then takes what has already been shaken hands with and closes the listener.
-pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd, Option<SocketAddr>)) {
+/// Accepts until the worker drains or the listener is `closing` (then [`crate::io::alarm::Alarms::rouse`] it); takes what has already been shaken hands with and closes the listener.
+pub async fn run(
+    shard: Rc<Shard>,
+    closing: Rc<Cell<bool>>,
+    mut listener: Stream,
+    serve: impl Fn(OwnedFd, Option<SocketAddr>),
+) {
     let alarm = shard.alarms.register();
     std::future::poll_fn(|cx| {
         alarm.attach(cx.waker());
@@ -62,7 +67,7 @@ pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd,
     .await;
     loop {
         let batch = take_batch(&shard, &listener, &serve);
-        if shard.is_draining() {
+        if shard.is_draining() || closing.get() {
             return empty(&shard, &listener, &serve, batch);
         }
         match batch {
@@ -70,7 +75,7 @@ pub async fn run(shard: Rc<Shard>, mut listener: Stream, serve: impl Fn(OwnedFd,
             // The readiness of a queue that still holds connections comes by way of the ring, after others.
             Batch::Full | Batch::Empty => {
                 std::future::poll_fn(|cx| match listener.poll_readable(cx) {
-                    Poll::Pending if shard.is_draining() => Poll::Ready(()),
+                    Poll::Pending if shard.is_draining() || closing.get() => Poll::Ready(()),
                     other => other,
                 })
                 .await;

@@ -7,7 +7,7 @@ use crate::{
     config::plan::{ClusterPlan, ListenerPlan},
     io::{alarm::Alarm, stream::Stream},
     proxy_protocol,
-    shard::Shard,
+    shard::{Setup, Shard},
     stats::worker::Held,
 };
 
@@ -15,14 +15,16 @@ use crate::{
 pub struct Connection {
     /// The shard of the worker that serves it.
     pub shard: Rc<Shard>,
+    /// What was in force when it was accepted.
+    pub setup: Rc<Setup>,
+    /// Where it was accepted, by its place in that setup's plan.
+    pub listener: usize,
     /// The connection itself.
     pub stream: Stream,
     /// Its deadline.
     pub alarm: Alarm,
     /// Who opened it, as the socket shows.
     pub client: Client,
-    /// Where it was accepted, by its place in the plan.
-    pub listener: usize,
     /// Counts it as open.
     pub open: Held,
 }
@@ -31,20 +33,28 @@ impl Connection {
     /// Gives it a deadline of its own.
     pub fn new(
         shard: Rc<Shard>,
+        setup: Rc<Setup>,
+        listener: usize,
         stream: Stream,
         peer: Option<SocketAddr>,
-        listener: usize,
         open: Held,
     ) -> Self {
         let alarm = shard.alarms.register();
-        Connection { shard, stream, alarm, client: Client::peer(peer), listener, open }
+        Connection { shard, setup, listener, stream, alarm, client: Client::peer(peer), open }
+    }
+
+    /// The policy of its listener.
+    pub fn plan(&self) -> Option<&ListenerPlan> {
+        self.setup.plan().listeners.get(self.listener)
     }
 
     /// True when it must begin with a PROXY protocol header.
-    pub fn awaits_introduction(&self, plan: &ListenerPlan) -> bool {
+    pub fn awaits_introduction(&self) -> bool {
         // Whoever may open the UNIX socket is trusted once headers are accepted at all.
-        let trusted = |source: SocketAddr| plan.proxy_from.contains(source.ip());
-        !plan.proxy_from.is_empty() && self.client.source.is_none_or(trusted)
+        self.plan().is_some_and(|plan| {
+            let trusted = |source: SocketAddr| plan.proxy_from.contains(source.ip());
+            !plan.proxy_from.is_empty() && self.client.source.is_none_or(trusted)
+        })
     }
 }
 

@@ -4,4 +4,5 @@ pub mod cell;
 pub mod histogram;
 pub mod names;
 pub mod report;
+pub mod view;
 pub mod worker;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     histogram::Snapshot,
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
+    view::{BackendCells, View, WorkerView},
     worker::{BackendStats, WorkerStats},
 };
 use crate::config::plan::Plan;
@@ -60,15 +61,18 @@ pub struct BackendFigures {
 }
 
 impl Report {
-    /// Reads the workers' cells; `workers` are in the order of the plan's cores.
-    pub fn collect(plan: &Plan, workers: &[Arc<WorkerStats>]) -> Report {
-        let read = |(worker, (stats, core)): (usize, (&Arc<WorkerStats>, &usize))| WorkerFigures {
+    /// Reads the workers' cells.
+    pub fn collect(view: &View) -> Report {
+        let plan = &view.plan;
+        let read = |(worker, (cells, core)): (usize, (&WorkerView, &usize))| WorkerFigures {
             worker,
             core: *core,
-            figures: Figures::read(plan, stats),
+            figures: Figures::read(plan, &cells.stats, &cells.backends),
         };
-        let workers: Vec<_> = workers.iter().zip(&plan.cores).enumerate().map(read).collect();
-        let mut total = Figures::read(plan, &WorkerStats::new(plan));
+        let workers: Vec<_> = view.workers.iter().zip(&plan.cores).enumerate().map(read).collect();
+        let zero: BackendCells =
+            plan.clusters.iter().map(|c| c.backends.iter().map(|_| Arc::default()).collect()).collect();
+        let mut total = Figures::read(plan, &WorkerStats::default(), &zero);
         for worker in &workers {
             total.merge(&worker.figures);
         }
@@ -104,8 +108,8 @@ impl Report {
 }
 
 impl Figures {
-    fn read(plan: &Plan, stats: &WorkerStats) -> Figures {
-        let backends = plan.clusters.iter().zip(&stats.clusters).flat_map(|(cluster, cells)| {
+    fn read(plan: &Plan, stats: &WorkerStats, backends: &BackendCells) -> Figures {
+        let backends = plan.clusters.iter().zip(backends).flat_map(|(cluster, cells)| {
             cluster.backends.iter().zip(cells).map(|(backend, cells)| BackendFigures {
                 cluster: Arc::clone(&cluster.name),
                 backend: Arc::clone(&backend.name),
@@ -230,10 +234,11 @@ pub(crate) mod tests {
     use super::*;
 
     /// Two backends and two workers that have counted different things.
-    pub(crate) fn two_workers() -> (Plan, Vec<Arc<WorkerStats>>) {
+    pub(crate) fn two_workers() -> View {
         let mut plan = Plan::for_tests(&["127.0.0.1:3031", "127.0.0.1:3032"]);
         plan.cores = vec![2, 5];
-        let (first, second) = (WorkerStats::new(&plan), WorkerStats::new(&plan));
+        let view = View::new(Arc::new(plan));
+        let (first, second) = (&view.workers[0].stats, &view.workers[1].stats);
         first.add(Count::Requests, 1_000);
         second.add(Count::Requests, 234);
         second.add(Count::ClientSentBytes, 12_345_678_901);
@@ -243,16 +248,16 @@ pub(crate) mod tests {
         first.total_time.record(100);
         first.total_time.record(200);
         second.total_time.record(5_000_000);
-        first.clusters[0][0].add(BackendCount::Picks, 7);
-        second.clusters[0][1].add(BackendCount::Picks, 3);
-        second.clusters[0][1].raise(BackendLevel::Skipped);
-        (plan, vec![Arc::new(first), Arc::new(second)])
+        let (first, second) = (&view.workers[0].backends[0], &view.workers[1].backends[0]);
+        first[0].add(BackendCount::Picks, 7);
+        second[1].add(BackendCount::Picks, 3);
+        second[1].raise(BackendLevel::Skipped);
+        view
     }
 
     #[test]
     fn json_holds_every_worker_and_the_sum() {
-        let (plan, workers) = two_workers();
-        let json = Report::collect(&plan, &workers).to_json();
+        let json = Report::collect(&two_workers()).to_json();
         let workers = json["stats"]["workers"].as_array().unwrap();
         let total = &json["stats"]["total"];
         assert_eq!(workers.len(), 2);
@@ -270,8 +275,7 @@ pub(crate) mod tests {
 
     #[test]
     fn json_names_every_backend_and_its_state() {
-        let (plan, workers) = two_workers();
-        let json = Report::collect(&plan, &workers).to_json();
+        let json = Report::collect(&two_workers()).to_json();
         let state = |of: &Value, index: usize| of["backends"][index]["state"].as_str().unwrap().to_owned();
         let stats = &json["stats"];
         assert_eq!(state(&stats["workers"][0], 1), "up");
@@ -284,8 +288,7 @@ pub(crate) mod tests {
 
     #[test]
     fn json_has_every_name_of_the_tables() {
-        let (plan, workers) = two_workers();
-        let json = Report::collect(&plan, &workers).to_json();
+        let json = Report::collect(&two_workers()).to_json();
         let total = &json["stats"]["total"];
         let length = |of: &Value| of.as_object().unwrap().len();
         assert_eq!(length(&total["counters"]), Count::LEN);

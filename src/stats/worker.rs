@@ -7,7 +7,6 @@ use super::{
     histogram::Histogram,
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
 };
-use crate::config::plan::Plan;
 
 /// Everything one worker counts. Never written by another thread.
 #[derive(Debug)]
@@ -19,26 +18,21 @@ pub struct WorkerStats {
     pub total_time: Histogram,
     /// From the end of the request to the first byte of the response.
     pub first_byte_time: Histogram,
-    /// Per cluster, per backend, in the order of the plan.
-    pub clusters: Vec<Vec<Arc<BackendStats>>>,
 }
 
-impl WorkerStats {
-    /// All zero, with the clusters and backends of `plan`.
-    pub fn new(plan: &Plan) -> Self {
-        let backends = |cluster: &crate::config::plan::ClusterPlan| {
-            cluster.backends.iter().map(|_| Arc::new(BackendStats::default())).collect()
-        };
+impl Default for WorkerStats {
+    fn default() -> Self {
         WorkerStats {
             counts: [const { Counter::new() }; Count::LEN],
             levels: [const { Gauge::new() }; Level::LEN],
             refusals: [const { Counter::new() }; Refusal::LEN],
             total_time: Histogram::default(),
             first_byte_time: Histogram::default(),
-            clusters: plan.clusters.iter().map(backends).collect(),
         }
     }
+}
 
+impl WorkerStats {
     /// Counts one event.
     #[inline]
     pub fn count(&self, what: Count) {
@@ -218,8 +212,7 @@ mod tests {
 
     #[test]
     fn a_held_gauge_falls_when_its_holder_panics() {
-        let plan = Plan::for_tests(&["127.0.0.1:1"]);
-        let stats = Arc::new(WorkerStats::new(&plan));
+        let stats = Arc::<WorkerStats>::default();
         let inner = Arc::clone(&stats);
         let outcome = std::panic::catch_unwind(move || {
             let _held = inner.hold(Level::ExchangesActive);

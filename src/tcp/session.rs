@@ -6,8 +6,7 @@
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
 use crate::{
-    cluster::Tried,
-    config::plan::ListenerPlan,
+    cluster::{attempt::Attempt, tried::Tried},
     fault::{Fault, Kind, Phase, Side},
     io::{
         alarm::{self, Ring},
@@ -31,18 +30,23 @@ use crate::{
     },
 };
 
+/// A tunnel that can begin.
+struct Opened {
+    attempt: Attempt,
+    lease: Lease,
+    /// What came behind the client's PROXY protocol header.
+    ahead: Option<Buffer>,
+}
+
 /// One client connection.
 pub struct Session {
     connection: Connection,
-    cluster: Option<usize>,
-    awaits_introduction: bool,
 }
 
 impl Session {
     /// A session on a fresh connection. It lives in a box, so that the futures it passes through stay small.
-    pub fn new(connection: Connection, plan: &ListenerPlan) -> Box<Self> {
-        let awaits_introduction = connection.awaits_introduction(plan);
-        Box::new(Session { connection, cluster: plan.cluster, awaits_introduction })
+    pub fn new(connection: Connection) -> Box<Self> {
+        Box::new(Session { connection })
     }
 
     /// Serves the connection to its end.
@@ -54,24 +58,24 @@ impl Session {
         })
         .await;
         // What happens once must not weigh on a tunnel that lives for hours.
-        if let Some((lease, ahead)) = Box::pin(self.open()).await {
-            self.relay(lease, ahead).await;
+        if let Some(opened) = Box::pin(self.open()).await {
+            self.relay(opened).await;
         }
         self.connection.shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
     }
 
     /// Learns who the client is, and connects to a backend. `None` when that has come to nothing.
-    async fn open(&mut self) -> Option<(Lease, Option<Buffer>)> {
+    async fn open(&mut self) -> Option<Opened> {
         let mut ahead = None;
-        if self.awaits_introduction {
+        if self.connection.awaits_introduction() {
             let Connection { shard, stream, alarm, client, .. } = &mut self.connection;
-            let limit = shard.plan.timeouts.head;
+            let limit = shard.timeouts().head;
             let Introduction { header, rest } = introduction::read(stream, alarm, limit, shard).await?;
             *client = client.introduced(header);
             ahead = rest;
         }
         match self.connect().await {
-            Ok(lease) => Some((lease, ahead)),
+            Ok((attempt, lease)) => Some(Opened { attempt, lease, ahead }),
             Err(Kind::Cut) => {
                 self.connection.stream.abort();
                 None
@@ -84,20 +88,26 @@ impl Session {
     }
 
     /// Tries one backend after the other.
-    async fn connect(&self) -> Result<Lease, Kind> {
-        let Connection { shard, stream, alarm, client, .. } = &self.connection;
+    async fn connect(&self) -> Result<(Attempt, Lease), Kind> {
+        let Connection { shard, setup, stream, alarm, client, .. } = &self.connection;
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let plan = self.cluster.and_then(|cluster| shard.plan.clusters.get(cluster));
-        let cluster = self.cluster.and_then(|cluster| shard.clusters.get(cluster));
+        let place = self.connection.plan().and_then(|plan| plan.cluster);
+        let plan = place.and_then(|place| setup.plan().clusters.get(place));
+        let cluster = place.and_then(|place| setup.clusters.get(place));
         let (Some(plan), Some(cluster)) = (plan, cluster) else { return Err(missing.kind) };
         let greeting = greeting(plan, *client, stream);
         let mut tried = Tried::default();
-        while let Some(backend) = cluster.pick(&mut tried, alarm::now()) {
-            let call = Call { alarm, timeout: shard.plan.timeouts.connect, greeting: &greeting };
-            match connect(&backend, call).await {
-                Ok(upstream) => return Ok(Lease::new(upstream, backend, false)),
+        let key =
+            client.source.filter(|_| cluster.is_keyed()).map(|source| cluster.key_of_client(source.ip()));
+        while let Some(attempt) = cluster.pick(&mut tried, key.unwrap_or_default(), alarm::now()) {
+            let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting };
+            match connect(&attempt, call).await {
+                Ok(upstream) => {
+                    let backend = Rc::clone(attempt.backend());
+                    return Ok((attempt, Lease::new(upstream, backend, false)));
+                }
                 Err(fault) => {
-                    shard.blame(&backend, fault);
+                    shard.blame(&attempt, fault);
                     if fault.is_local() {
                         return Err(fault.kind);
                     }
@@ -111,17 +121,18 @@ impl Session {
 
     /// Says why nobody answers, if there is anything to say.
     async fn refuse(&mut self) {
-        let Connection { shard, stream, alarm, listener, .. } = &mut self.connection;
+        let Connection { shard, setup, listener, stream, alarm, .. } = &mut self.connection;
         shard.stats.count(Count::TunnelsRefused);
-        let text = shard.plan.listeners.get(*listener).map(|plan| &*plan.down_text).unwrap_or_default();
-        let outcome = parting::send(stream, text.as_bytes(), alarm, shard.plan.timeouts.head).await;
+        let text = setup.plan().listeners.get(*listener).map(|plan| &*plan.down_text).unwrap_or_default();
+        let outcome = parting::send(stream, text.as_bytes(), alarm, shard.timeouts().head).await;
         let (Ok(sent) | Err(sent)) = outcome;
         shard.stats.add(Count::ClientSentBytes, sent as u64);
         parting::linger(stream, alarm, &shard.buffers).await;
     }
 
     /// Bytes both ways, to the end.
-    async fn relay(&mut self, mut lease: Lease, ahead: Option<Buffer>) {
+    async fn relay(&mut self, opened: Opened) {
+        let Opened { attempt, mut lease, ahead } = opened;
         let Connection { shard, stream: client, alarm, .. } = &mut self.connection;
         let backend = Rc::clone(lease.backend());
         let up = ahead
@@ -137,7 +148,7 @@ impl Session {
             up,
             down: Flow::silent(Body::UntilEnd),
             alarm,
-            idle: shard.plan.timeouts.tunnel_idle,
+            idle: shard.timeouts().tunnel_idle,
             supplies: shard.supplies(),
             backend: backend.stats(),
         };
@@ -146,11 +157,11 @@ impl Session {
         match ended {
             Ended::Properly => return,
             Ended::Deaf => {
-                shard.blame(&backend, died(Side::Upstream));
+                shard.blame(&attempt, died(Side::Upstream));
                 lease.abort();
                 return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
             }
-            Ended::Broken(side) => shard.blame(&backend, died(side)),
+            Ended::Broken(side) => shard.blame(&attempt, died(side)),
             Ended::Rung(Ring::Deadline) => shard.stats.count(Count::TunnelTimeouts),
             Ended::Rung(Ring::Cut) => {}
         }

@@ -6,10 +6,10 @@ use rustix::io::Errno;
 
 use crate::{
     addr::Endpoint,
-    cluster::backend::Backend,
+    cluster::{attempt::Attempt, backend::Backend},
     fault::{Fault, Kind, Phase},
     io::{
-        alarm::{Alarm, Ring},
+        alarm::{self, Alarm, Ring},
         stream::Stream,
     },
     stats::names::BackendCount,
@@ -28,12 +28,13 @@ pub struct Call<'a> {
 }
 
 /// Tries the backend's endpoints in turn. Dropping it closes the half-made connection.
-pub async fn connect(backend: &Backend, call: Call<'_>) -> Result<Stream, Fault> {
+pub async fn connect(attempt: &Attempt, call: Call<'_>) -> Result<Stream, Fault> {
+    let backend = attempt.backend();
     let mut last = Fault::upstream(Phase::Connect, Kind::Missing);
     for (place, endpoint) in backend.endpoints() {
         match connect_to(backend, endpoint, call).await {
             Ok(stream) => {
-                backend.connected(place);
+                attempt.connected(place, alarm::now());
                 return Ok(stream);
             }
             Err(fault) if fault.is_local() => return Err(fault),

@@ -44,7 +44,12 @@ impl Lease {
     /// Back to the pool for the next request; `unsettled` if bytes may still follow the response.
     /// False when it was not silent, and closed.
     pub fn give_back(mut self, now: Millis, unsettled: bool) -> bool {
-        self.stream.take().is_some_and(|stream| self.backend.pool().put(stream, now, unsettled, self.client))
+        // Who has left its cluster gets no more requests.
+        let member = self.backend.index().is_some();
+        self.stream
+            .take()
+            .filter(|_| member)
+            .is_none_or(|stream| self.backend.pool().put(stream, now, unsettled, self.client))
     }
 
     /// Closes with a reset, so that the backend does not take a cut request for a whole one.

@@ -108,6 +108,13 @@ impl IdlePool {
         });
     }
 
+    /// Closes all of them.
+    pub fn clear(&self) {
+        for _ in self.idle.take() {
+            self.stats.lower(BackendLevel::Idle);
+        }
+    }
+
     /// How many are idle.
     pub fn len(&self) -> usize {
         self.idle.borrow().len()

@@ -5,8 +5,9 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::{
+    blueprint::Blueprint,
     limits::MAILBOX_MAX,
-    stats::{names::Level, worker::WorkerStats},
+    stats::{names::Level, view::BackendCells, worker::WorkerStats},
     sys::doorbell::Doorbell,
 };
 
@@ -15,17 +16,30 @@ use crate::{
 pub enum Command {
     /// Serve a connection another worker has accepted.
     Serve {
-        /// The listener it came from, by its place in the plan.
-        listener: usize,
+        /// The name of the listener it came from.
+        listener: Arc<str>,
         /// The connection.
         connection: OwnedFd,
         /// The client, unless it came by a UNIX socket.
         peer: Option<SocketAddr>,
     },
+    /// Balance by another plan from now on.
+    Renew(Box<Renewal>),
+    /// Listen here too; by the listener's place in the plan. Comes after every worker knows that plan.
+    Listen(Vec<(usize, OwnedFd)>),
     /// Take no new work and end when the last connection has ended.
     Drain,
     /// End every connection now.
     Cut,
+}
+
+/// What a reload brings to one worker.
+#[derive(Debug)]
+pub struct Renewal {
+    /// What all workers share.
+    pub blueprint: Arc<Blueprint>,
+    /// This worker's cells, in the order of its plan.
+    pub backends: BackendCells,
 }
 
 /// The sending side, one for every other worker and for control.
@@ -81,12 +95,10 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::plan::Plan;
 
     #[test]
     fn a_full_mailbox_gives_the_command_back() {
-        let stats = Arc::new(WorkerStats::new(&Plan::for_tests(&["127.0.0.1:1"])));
-        let (mailbox, handle) = Mailbox::new(stats).unwrap();
+        let (mailbox, handle) = Mailbox::new(Arc::default()).unwrap();
         for _ in 0..MAILBOX_MAX {
             handle.send(Command::Drain).unwrap();
         }

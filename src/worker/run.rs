@@ -1,7 +1,14 @@
 //! A worker's life: pin, build the ring, listen, serve, drain, end.
 
 use std::{
-    cell::Cell, convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll,
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -11,16 +18,20 @@ use tokio::sync::Notify;
 
 use super::{
     contain::contain,
-    mailbox::{Command, Handle, Mailbox},
+    mailbox::{Command, Handle, Mailbox, Renewal},
 };
 use crate::{
-    config::plan::{Mode, Plan},
+    blueprint::Blueprint,
+    config::plan::Mode,
     http::{self, slots::Slots},
     io::{alarm, readiness, stream::Stream},
     limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG},
     listener::{accept, connection::Connection, spread},
     shard::Shard,
-    stats::names::{Count, Level},
+    stats::{
+        names::{Count, Level},
+        view::BackendCells,
+    },
     sys::{ring::RingFlags, socket},
     tcp,
 };
@@ -33,6 +44,8 @@ const POOL_SWEEP: Duration = Duration::from_secs(1);
 pub enum Event {
     /// It listens.
     Ready,
+    /// It balances by the plan it was sent last.
+    Renewed,
     /// It drains, accepts no more and has no connection. Another worker may still hand it one.
     Ended,
     /// It could not start, or its ring failed.
@@ -45,8 +58,10 @@ pub struct Start {
     pub worker: usize,
     /// The core to run on.
     pub core: usize,
-    /// The shared plan.
-    pub plan: Arc<Plan>,
+    /// The shared blueprint.
+    pub blueprint: Arc<Blueprint>,
+    /// Its cells of all backends.
+    pub backends: BackendCells,
     /// Its ring's flags.
     pub flags: RingFlags,
     /// Its listening sockets, each with its listener's place in the plan.
@@ -98,13 +113,15 @@ struct Worker {
     cut: Cell<bool>,
     /// Listeners that still accept.
     listening: Cell<usize>,
+    /// Those listeners, each with its name and the order to close.
+    listeners: RefCell<Vec<(Arc<str>, Rc<Cell<bool>>)>>,
 }
 
 impl Worker {
     async fn live(start: Start) -> io::Result<Infallible> {
         let stats = start.peers.get(start.worker).map(|handle| Arc::clone(&handle.stats));
         let stats = stats.ok_or_else(|| io::Error::other("a worker without statistics"))?;
-        let shard = Shard::new(start.plan, stats, start.offset)?;
+        let shard = Shard::new(start.blueprint, stats, &start.backends, start.offset)?;
         let worker = Rc::new(Worker {
             me: start.worker,
             shard,
@@ -113,6 +130,7 @@ impl Worker {
             mailbox: start.mailbox,
             cut: Cell::new(false),
             listening: Cell::new(0),
+            listeners: RefCell::default(),
         });
         worker.keep_time()?;
         worker.sweep_pools();
@@ -122,8 +140,8 @@ impl Worker {
         let _ = start.events.try_send((start.worker, Event::Ready));
         start.news.notify_one();
         worker
-            .read_mail(|| {
-                let _ = start.events.try_send((start.worker, Event::Ended));
+            .read_mail(|event| {
+                let _ = start.events.try_send((start.worker, event));
                 start.news.notify_one();
             })
             .await
@@ -163,7 +181,9 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) -> io::Result<()> {
-        let Some(plan) = self.shard.plan.listeners.get(listener) else { return Ok(()) };
+        let setup = self.shard.setup();
+        let Some(plan) = setup.plan().listeners.get(listener) else { return Ok(()) };
+        let name = Arc::clone(&plan.name);
         let for_all = plan.endpoint.inet().is_none();
         if !for_all {
             socket::set_nodelay(&socket)?;
@@ -174,8 +194,10 @@ impl Worker {
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Stream::new(socket)?;
         let worker = Rc::clone(self);
-        let serve = move |connection, peer| worker.place(listener, for_all, connection, peer);
-        let accepting = accept::run(Rc::clone(&self.shard), queue, serve);
+        let closing = Rc::new(Cell::new(false));
+        self.listeners.borrow_mut().push((Arc::clone(&name), Rc::clone(&closing)));
+        let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
+        let accepting = accept::run(Rc::clone(&self.shard), closing, queue, serve);
         self.listening.set(self.listening.get() + 1);
         let worker = Rc::clone(self);
         monoio::spawn(async move {
@@ -187,10 +209,16 @@ impl Worker {
     }
 
     /// Serves a fresh connection here, or hands it to a worker that has much less to do.
-    fn place(self: &Rc<Self>, listener: usize, for_all: bool, connection: OwnedFd, peer: Option<SocketAddr>) {
+    fn place(
+        self: &Rc<Self>,
+        listener: &Arc<str>,
+        for_all: bool,
+        connection: OwnedFd,
+        peer: Option<SocketAddr>,
+    ) {
         let loads = self.peers.iter().map(Handle::load);
         let chosen = spread::choose(self.me, for_all, loads);
-        let command = Command::Serve { listener, connection, peer };
+        let command = Command::Serve { listener: Arc::clone(listener), connection, peer };
         let refused = match self.peers.get(chosen).filter(|_| chosen != self.me && !self.shard.is_draining())
         {
             Some(handle) => handle.send(command).err().map(TrySendError::into_inner),
@@ -203,16 +231,15 @@ impl Worker {
     }
 
     /// Starts a connection's task.
-    fn serve(self: &Rc<Self>, listener: usize, connection: OwnedFd, peer: Option<SocketAddr>) {
-        let Some(plan) = self.shard.plan.listeners.get(listener) else { return };
+    fn serve(self: &Rc<Self>, listener: &str, connection: OwnedFd, peer: Option<SocketAddr>) {
+        let Some((setup, place)) = self.shard.setup_with(listener) else { return };
+        let Some(mode) = setup.plan().listeners.get(place).map(|plan| plan.mode) else { return };
         let Ok(stream) = Stream::new(connection) else { return };
         let open = self.shard.stats.hold(Level::ConnectionsActive);
-        let connection = Connection::new(Rc::clone(&self.shard), stream, peer, listener, open);
-        match plan.mode {
-            Mode::Http => {
-                self.spawn(http::session::Session::new(connection, Rc::clone(&self.slots), plan).run())
-            }
-            Mode::Tcp => self.spawn(tcp::session::Session::new(connection, plan).run()),
+        let connection = Connection::new(Rc::clone(&self.shard), setup, place, stream, peer, open);
+        match mode {
+            Mode::Http => self.spawn(http::session::Session::new(connection, Rc::clone(&self.slots)).run()),
+            Mode::Tcp => self.spawn(tcp::session::Session::new(connection).run()),
             // Datagrams have no connections.
             Mode::Udp => {}
         }
@@ -229,6 +256,17 @@ impl Worker {
         });
     }
 
+    /// Balances by another plan: connections go on where they are, listeners that are not in it close.
+    fn renew(&self, renewal: Renewal) {
+        self.shard.renew(renewal.blueprint, &renewal.backends);
+        let setup = self.shard.setup();
+        self.listeners.borrow_mut().retain(|(name, closing)| {
+            closing.set(setup.listener(name).is_none());
+            !closing.get()
+        });
+        self.shard.alarms.rouse(false);
+    }
+
     /// A connection has ended.
     fn ended(&self) {
         if self.shard.is_draining() {
@@ -241,7 +279,7 @@ impl Worker {
     /// Follows commands until the process ends, and tells whenever nothing is left to do while draining: another
     /// worker, not drained yet, may still hand a connection over after that, and closed connections still need the
     /// ring.
-    async fn read_mail(self: &Rc<Self>, tell: impl Fn()) -> io::Result<Infallible> {
+    async fn read_mail(self: &Rc<Self>, tell: impl Fn(Event)) -> io::Result<Infallible> {
         let mut bell = Stream::new(self.mailbox.doorbell().duplicate()?)?;
         let mut told = false;
         loop {
@@ -251,7 +289,16 @@ impl Worker {
                 match command {
                     Command::Serve { listener, connection, peer } => {
                         self.shard.stats.count(Count::ConnectionsReceived);
-                        self.serve(listener, connection, peer);
+                        self.serve(&listener, connection, peer);
+                    }
+                    Command::Renew(renewal) => {
+                        self.renew(*renewal);
+                        tell(Event::Renewed);
+                    }
+                    Command::Listen(sockets) => {
+                        for (listener, socket) in sockets {
+                            self.listen(listener, socket)?;
+                        }
                     }
                     Command::Drain => {
                         self.shard.drain();
@@ -267,7 +314,7 @@ impl Worker {
             let idle = self.listening.get() == 0 && self.shard.stats.level(Level::ConnectionsActive) == 0;
             let ended = self.shard.is_draining() && idle;
             if ended && !told {
-                tell();
+                tell(Event::Ended);
             }
             told = ended;
         }

@@ -2,24 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use crate::balance::algorithm::Algorithm;
 use crate::{addr::Endpoint, proxy_protocol::Version};
-
-/// How a cluster chooses among its backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Smooth weighted round robin, each worker starting at its own offset.
-    #[default]
-    RoundRobin,
-}
-
-impl Algorithm {
-    /// The name used on the command line, in logs and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::RoundRobin => "round-robin",
-        }
-    }
-}
 
 /// A named group of backends that can stand in for each other.
 #[derive(Debug, Clone)]

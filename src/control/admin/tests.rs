@@ -8,9 +8,9 @@ use super::*;
 use crate::stats::report::tests::two_workers;
 
 fn admin() -> Arc<Admin> {
-    let (plan, workers) = two_workers();
+    let view = two_workers();
     let listeners = vec![SocketAddr::from(([127, 0, 0, 1], 43211)).into()];
-    Arc::new(Admin { plan: Arc::new(plan), workers, draining: Arc::default(), listeners })
+    Arc::new(Admin::new(Shown { view, listeners }))
 }
 
 /// Runs a client against a server on a free port.

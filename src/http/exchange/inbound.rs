@@ -72,7 +72,7 @@ impl Exchange {
         match outcome {
             Ok(remains) => self.finish(session, lease, &response, remains),
             Err((fault, begun)) => {
-                session.shard.blame(lease.backend(), fault);
+                self.blame(session, fault);
                 lease.abort();
                 match fault.side {
                     Side::Upstream if !begun => Box::pin(self.answer(session, 502)).await,
@@ -129,7 +129,7 @@ impl Exchange {
         if !clean {
             session.shard.stats.count(Count::UpstreamPoisoned);
         }
-        if uploaded && clean && response.reusable && !session.shard.is_draining() {
+        if uploaded && clean && response.reusable && !session.is_leaving() {
             if !lease.give_back(alarm::now(), remains == Remains::Unknown) {
                 session.shard.stats.count(Count::UpstreamStale);
             }
@@ -162,7 +162,7 @@ impl Exchange {
             up,
             down,
             alarm: &session.alarm,
-            idle: shard.plan.timeouts.tunnel_idle,
+            idle: shard.timeouts().tunnel_idle,
             supplies: shard.supplies(),
             backend: backend.stats(),
         };

@@ -15,7 +15,10 @@ use crate::{
         scan::{Found, Scan},
         session::Session,
     },
-    io::{alarm::Ring, buffer::Buffer},
+    io::{
+        alarm::{self, Ring},
+        buffer::Buffer,
+    },
     limits::INTERIM_MAX,
     relay::flow::Broken,
     stats::names::{BackendCount, Count, Refusal},
@@ -102,7 +105,7 @@ impl Exchange {
     /// Sets the deadline of the current wait, and moves it on when something has moved: the body's while one is sent
     /// or received, else the response's.
     pub(super) fn arm(&self, session: &Session) {
-        let timeouts = &session.shard.plan.timeouts;
+        let timeouts = session.shard.timeouts();
         let sending = !self.upload.is_finished() && !self.upload_broken && !self.awaits_continue;
         session.alarm.set(match (self.responding, self.half_closed, sending) {
             // Who has left and who only listens look the same until something is sent.
@@ -208,7 +211,11 @@ impl Exchange {
     fn note_received(&mut self, session: &Session, lease: &Lease, count: usize) {
         if !self.response_begun {
             self.response_begun = true;
-            session.shard.stats.first_byte_time.record(self.sent_at.elapsed().as_micros() as u64);
+            let first_byte = self.sent_at.elapsed();
+            session.shard.stats.first_byte_time.record(first_byte.as_micros() as u64);
+            if let Some(attempt) = &self.attempt {
+                attempt.responded(first_byte, alarm::now());
+            }
         }
         session.shard.stats.add(Count::UpstreamReceivedBytes, count as u64);
         lease.backend().stats().add(BackendCount::ReceivedBytes, count as u64);
@@ -251,8 +258,8 @@ impl Exchange {
         let reader = Reader {
             request: &self.request,
             // A response that overtakes its request ends the connection (RFC 9112 section 9.6).
-            keep_alive: uploaded && !session.shard.is_draining(),
-            via: session.shard.plan.headers.via,
+            keep_alive: uploaded && !session.is_leaving(),
+            via: session.shard.headers().via,
             date: &session.shard.date,
         };
         let response = response::rewrite(buffer.filled(), found, &reader, &mut head).ok()?;

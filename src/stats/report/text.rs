@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::{
         config::plan::Plan,
-        stats::{report::tests::two_workers, worker::WorkerStats},
+        stats::{report::tests::two_workers, view::View},
     };
 
     fn row<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
@@ -178,8 +178,7 @@ mod tests {
 
     #[test]
     fn columns_are_the_total_and_each_worker() {
-        let (plan, workers) = two_workers();
-        let text = Report::collect(&plan, &workers).to_text();
+        let text = Report::collect(&two_workers()).to_text();
         assert_eq!(row(&text, "requests"), ["requests"], "a heading");
         assert!(text.starts_with("statistics"));
         assert_eq!(row(&text, "core"), ["core", "2", "5"]);
@@ -192,21 +191,20 @@ mod tests {
 
     #[test]
     fn only_refusals_that_happened_are_shown() {
-        let (plan, workers) = two_workers();
-        let text = Report::collect(&plan, &workers).to_text();
+        let text = Report::collect(&two_workers()).to_text();
         assert_eq!(row(&text, "repeated_host"), ["repeated_host", "1", "0", "1"]);
         assert!(!text.contains("missing_host"));
-        let quiet = [Arc::new(WorkerStats::new(&plan))];
-        assert!(Report::collect(&plan, &quiet).to_text().contains("\nrefusals\n  none\n"));
+        let quiet = View::new(Arc::new(Plan::for_tests(&["127.0.0.1:1"])));
+        assert!(Report::collect(&quiet).to_text().contains("\nrefusals\n  none\n"));
     }
 
     #[test]
     fn every_row_of_numbers_is_equally_wide() {
         let mut plan = Plan::for_tests(&["127.0.0.1:3031"]);
         plan.cores = (0..16).collect();
-        let workers: Vec<_> = plan.cores.iter().map(|_| Arc::new(WorkerStats::new(&plan))).collect();
-        workers[9].add(Count::UpstreamReceivedBytes, u64::MAX / 2);
-        let text = Report::collect(&plan, &workers).to_text();
+        let view = View::new(Arc::new(plan));
+        view.workers[9].stats.add(Count::UpstreamReceivedBytes, u64::MAX / 2);
+        let text = Report::collect(&view).to_text();
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("  ") && *line != "  none").collect();
         assert!(rows.len() > Count::LEN);
         assert!(rows.iter().all(|row| row.len() == rows[0].len()));

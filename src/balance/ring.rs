@@ -1,0 +1,225 @@
+//! A ring of points as libketama makes it: caches behind another Ketama client keep their keys.
+//!
+//! Pure. The circle runs from 0 to 2³², clockwise and around. A backend of average weight has 160 points: the MD5 of
+//! `name-0` to `name-39`, four points in each; its name is the `host:port` of the configuration. A key belongs to the
+//! first point that is not below its hash.
+
+use super::{circle::Circle, key};
+
+const DIGESTS_PER_AVERAGE: f64 = 40.0;
+
+/// The points, and a quick way to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    circle: Circle,
+    /// Ascending; the slot of a point is its index.
+    points: Box<[u32]>,
+    /// For the upper bits of a hash, the first point that is not below; and the number of points at the end.
+    index: Box<[u32]>,
+    shift: u32,
+}
+
+impl Ring {
+    /// The ring of these names and weights; those of weight 0 have no points. Slow: not for a worker.
+    pub fn build(members: &[(&str, u32)]) -> Self {
+        let weighted = || members.iter().enumerate().filter(|(_, (_, weight))| *weight > 0);
+        let total: u64 = weighted().map(|(_, (_, weight))| u64::from(*weight)).sum();
+        let count = weighted().count();
+        let mut points: Vec<(u32, &str, u32)> = Vec::new();
+        for (place, (name, weight)) in weighted() {
+            for number in 0..digests(*weight, total, count) {
+                let digest = md5::compute(format!("{name}-{number}")).0;
+                let four = digest.chunks_exact(4).filter_map(|chunk| chunk.try_into().ok());
+                points.extend(four.map(|bytes| (u32::from_le_bytes(bytes), *name, place as u32)));
+            }
+        }
+        // Two that share a point stand in the order of their names, wherever they stand in the configuration.
+        points.sort_unstable();
+        let owners = points.iter().map(|(_, _, place)| *place).collect();
+        let circle = Circle::new(owners, members.len());
+        Self::of(points.into_iter().map(|(point, ..)| point).collect(), circle)
+    }
+
+    fn of(points: Box<[u32]>, circle: Circle) -> Self {
+        let bits = points.len().next_power_of_two().ilog2();
+        let shift = 32 - bits.min(31);
+        let buckets = 1u64 << (32 - shift);
+        let first = |bucket: u64| points.partition_point(|point| u64::from(*point) < bucket << shift) as u32;
+        let index = (0..=buckets).map(first).collect();
+        Ring { circle, points, index, shift }
+    }
+
+    /// Its slots.
+    pub fn circle(&self) -> &Circle {
+        &self.circle
+    }
+
+    /// The point at a slot.
+    pub fn point(&self, slot: usize) -> Option<u32> {
+        self.points.get(slot).copied()
+    }
+
+    /// The slot of the first point that is not below this hash.
+    pub fn enter(&self, hash: u32) -> usize {
+        let bucket = (u64::from(hash) >> self.shift) as usize;
+        let bound = |bucket: usize| self.index.get(bucket).map_or(0, |first| *first as usize);
+        let (from, to) = (bound(bucket), bound(bucket + 1));
+        let points = self.points.get(from..to).unwrap_or(&[]);
+        let slot = from + points.partition_point(|point| *point < hash);
+        if slot == self.points.len() { 0 } else { slot }
+    }
+}
+
+/// How many digests a weight is worth. libketama computes it with a mixture of `float` and `double`, and some numbers
+/// of equal servers get 39 because of it; whoever wants its ring has to do the same. It leaves out who comes to 0;
+/// here everyone has at least one.
+fn digests(weight: u32, total: u64, count: usize) -> u32 {
+    let part = weight as f32 / total as f32;
+    let digests = (f64::from(part) * DIGESTS_PER_AVERAGE * f64::from(count as f32)) as f32;
+    (digests.floor() as u32).max(1)
+}
+
+/// The hash of a key as libketama has it.
+pub fn hash(key: &[u8]) -> u32 {
+    key::ketama(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::balance::circle::tests::names;
+
+    fn owner<'a>(ring: &Ring, servers: &[&'a str], key: &str) -> &'a str {
+        servers[ring.circle().owner(ring.enter(hash(key.as_bytes()))).unwrap()]
+    }
+
+    fn equal<'a>(servers: &[&'a str]) -> Vec<(&'a str, u32)> {
+        servers.iter().map(|server| (*server, 1)).collect()
+    }
+
+    /// libketama's own test: its server file, a million keys, and the MD5 of everything it prints.
+    #[test]
+    fn a_million_keys_go_where_libketama_sends_them() {
+        let servers: Vec<String> = (1..=8).map(|number| format!("10.0.1.{number}:11211")).collect();
+        let weights = [600, 300, 200, 350, 1000, 800, 950, 100];
+        let members: Vec<_> = servers.iter().map(String::as_str).zip(weights).collect();
+        let ring = Ring::build(&members);
+        let mut printed = String::from("\n");
+        for number in 0..1_000_000 {
+            let hash = hash(number.to_string().as_bytes());
+            let slot = ring.enter(hash);
+            let server = members[ring.circle().owner(slot).unwrap()].0;
+            printed.push_str(&format!("{hash} {} {server}\n", ring.point(slot).unwrap()));
+        }
+        assert_eq!(format!("{:x}", md5::compute(printed)), "5672b131391f5aa2b280936aec1eea74");
+    }
+
+    /// From the compatibility test of go-ketama, whose numbers come from the Perl binding of libketama.
+    #[test]
+    fn ten_equal_servers_have_the_keys_they_have_in_libketama() {
+        let servers: Vec<String> = (1..=10).map(|number| format!("server{number}")).collect();
+        let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+        let ring = Ring::build(&equal(&servers));
+        let mut counts = [0u32; 10];
+        for number in 0..100_000 {
+            counts[ring.circle().owner(ring.enter(hash(format!("foo{number}").as_bytes()))).unwrap()] += 1;
+        }
+        assert_eq!(counts, [8699, 10885, 9980, 10237, 9099, 10997, 10365, 10380, 9896, 9462]);
+    }
+
+    /// From the test of spymemcached named `testLibKetamaCompatTwo`.
+    #[test]
+    fn eight_equal_servers_have_the_keys_they_have_in_spymemcached() {
+        let servers: Vec<String> = (1..=8).map(|number| format!("10.0.1.{number}:11211")).collect();
+        let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+        let ring = Ring::build(&equal(&servers));
+        for (key, number) in [
+            ("137470", 2),
+            ("137703", 3),
+            ("137936", 1),
+            ("138169", 6),
+            ("138402", 8),
+            ("138635", 7),
+            ("138868", 2),
+            ("139101", 4),
+            ("139334", 7),
+            ("139567", 6),
+            ("139800", 1),
+            ("140033", 8),
+            ("140266", 7),
+            ("140499", 3),
+            ("141664", 5),
+            ("152149", 2),
+            ("160770", 5),
+            ("176847", 8),
+            ("198516", 8),
+            ("209467", 4),
+            ("212030", 8),
+        ] {
+            assert_eq!(owner(&ring, &servers, key), format!("10.0.1.{number}:11211"), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_backend_of_average_weight_has_160_points_as_in_libketama() {
+        // Where the share is not exact in a `float` and comes out too small, libketama has 156.
+        for (count, points) in
+            [(1, 160), (2, 160), (3, 160), (4, 160), (5, 160), (8, 160), (10, 160), (100, 160)]
+        {
+            let names = names(count);
+            let ring = Ring::build(&names.iter().map(|name| (name.as_str(), 7)).collect::<Vec<_>>());
+            assert_eq!(ring.circle().slots_of(0).len(), points, "{count}");
+        }
+        let ring = Ring::build(&[("a", 3), ("b", 1), ("c", 0)]);
+        assert_eq!([0, 1, 2].map(|place| ring.circle().slots_of(place).len()), [240, 80, 0]);
+        let ring = Ring::build(&[("a", 1_000), ("b", 1)]);
+        assert_eq!(ring.circle().slots_of(1).len(), 4, "nobody is left out");
+    }
+
+    #[test]
+    fn a_key_beyond_the_last_point_wraps_around() {
+        let ring = Ring::build(&[("a", 1), ("b", 1)]);
+        let last = ring.point(ring.circle().len() - 1).unwrap();
+        assert_eq!(ring.enter(last), ring.circle().len() - 1);
+        assert_eq!(ring.enter(last + 1), 0);
+        assert_eq!(ring.enter(u32::MAX), 0);
+        assert_eq!(Ring::build(&[]).enter(5), 0);
+    }
+
+    #[test]
+    fn equal_backends_are_balanced_within_ten_percent() {
+        // Exactly, by the arcs: over many sets of names, the standard deviation from the fair share.
+        let mut sum = 0.0;
+        for set in 0..40 {
+            let servers: Vec<String> = (0..10).map(|number| format!("10.{set}.1.{number}:80")).collect();
+            let ring = Ring::build(&servers.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
+            let mut arcs = [0f64; 10];
+            let mut before = 0;
+            for slot in 0..ring.circle().len() {
+                let point = ring.point(slot).unwrap();
+                arcs[ring.circle().owner(slot).unwrap()] += f64::from(point - before);
+                before = point;
+            }
+            arcs[ring.circle().owner(0).unwrap()] += f64::from(u32::MAX - before);
+            let fair = f64::from(u32::MAX) / 10.0;
+            sum += arcs.iter().map(|arc| (arc / fair - 1.0).powi(2)).sum::<f64>() / 10.0;
+        }
+        let deviation = (sum / 40.0).sqrt();
+        assert!(deviation < 0.1, "{deviation}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_index_finds_what_a_search_finds(count in 1usize..60, hashes in prop::collection::vec(any::<u32>(), 100)) {
+            let names = names(count);
+            let ring = Ring::build(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
+            for hash in hashes.into_iter().chain(ring.points.iter().copied().take(50)) {
+                let found = ring.points.partition_point(|point| *point < hash);
+                prop_assert_eq!(ring.enter(hash), found % ring.points.len());
+            }
+        }
+    }
+}

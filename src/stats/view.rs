@@ -1,0 +1,74 @@
+//! Whose numbers are shown: the plan in force, and the cells of every worker and backend.
+
+use std::sync::Arc;
+
+use super::worker::{BackendStats, WorkerStats};
+use crate::config::plan::Plan;
+
+/// One worker's cells of all backends: per cluster, per backend, in the order of the plan.
+pub type BackendCells = Vec<Vec<Arc<BackendStats>>>;
+
+/// Everything there is to read. A reload makes a new one.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The plan in force.
+    pub plan: Arc<Plan>,
+    /// In the order of the plan's cores.
+    pub workers: Vec<WorkerView>,
+}
+
+/// One worker's cells.
+#[derive(Debug, Clone)]
+pub struct WorkerView {
+    /// Its own.
+    pub stats: Arc<WorkerStats>,
+    /// Its backends'.
+    pub backends: BackendCells,
+}
+
+impl View {
+    /// All numbers zero.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let worker = |_| WorkerView { stats: Arc::default(), backends: cells(&plan, |_, _| None) };
+        let workers = plan.cores.iter().map(worker).collect();
+        View { plan, workers }
+    }
+
+    /// The same workers under another plan. A backend that keeps its name and its cluster's keeps its numbers.
+    pub fn renewed(&self, plan: Arc<Plan>) -> Self {
+        let worker = |worker: &WorkerView| WorkerView {
+            stats: Arc::clone(&worker.stats),
+            backends: cells(&plan, |cluster, backend| {
+                let of = self.plan.clusters.iter().position(|old| *old.name == *cluster)?;
+                let old = self.plan.clusters.get(of)?.backends.iter();
+                let at = old.map(|old| &*old.name).position(|name| name == backend)?;
+                worker.backends.get(of)?.get(at).cloned()
+            }),
+        };
+        View { workers: self.workers.iter().map(worker).collect(), plan }
+    }
+}
+
+fn cells(plan: &Plan, known: impl Fn(&str, &str) -> Option<Arc<BackendStats>>) -> BackendCells {
+    let of = |cluster: &crate::config::plan::ClusterPlan| {
+        let backends = cluster.backends.iter();
+        backends.map(|backend| known(&cluster.name, &backend.name).unwrap_or_default()).collect()
+    };
+    plan.clusters.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::names::BackendCount;
+
+    #[test]
+    fn who_keeps_the_name_keeps_the_numbers() {
+        let view = View::new(Arc::new(Plan::for_tests(&["127.0.0.1:1", "127.0.0.1:2"])));
+        view.workers[0].backends[0][1].add(BackendCount::Picks, 7);
+        let renewed = view.renewed(Arc::new(Plan::for_tests(&["127.0.0.1:2", "127.0.0.1:3"])));
+        let picks = |at: usize| renewed.workers[0].backends[0][at].get(BackendCount::Picks);
+        assert_eq!((picks(0), picks(1)), (7, 0));
+        assert!(Arc::ptr_eq(&view.workers[0].stats, &renewed.workers[0].stats));
+    }
+}
