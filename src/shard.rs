@@ -12,7 +12,7 @@ use std::{
 use crate::{
     blueprint::Blueprint,
     cluster::{Cluster, attempt::Attempt},
-    config::plan::{HeaderPolicy, ListenerPlan, Plan, Timeouts},
+    config::plan::{HeaderPolicy, Plan, Timeouts},
     date::DateCache,
     fault::{Fault, Kind},
     io::{
@@ -61,11 +61,6 @@ impl Setup {
     /// The plan in force.
     pub fn plan(&self) -> &Plan {
         &self.blueprint.plan
-    }
-
-    /// The listener of this name, if the plan still has it.
-    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
-        self.plan().listeners.iter().find(|listener| *listener.name == *name)
     }
 }
 

@@ -146,7 +146,7 @@ impl Worker {
     fn start(backend: SocketAddr) -> Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
         let blueprint = Arc::new(Blueprint::new(plan(backend, core, "http")));
-        let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1).unwrap();
+        let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1, &[]).unwrap();
         let cells = View::new(Arc::clone(&blueprint.plan)).workers.remove(0);
         let (mailbox, handle) = Mailbox::new(cells.stats).unwrap();
         let (sender, events) = bounded(4);

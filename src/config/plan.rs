@@ -57,6 +57,13 @@ pub struct ListenerPlan {
     pub down_text: Arc<str>,
 }
 
+impl ListenerPlan {
+    /// True when the sockets of one are those of the other.
+    pub fn is_bound_like(&self, other: &ListenerPlan) -> bool {
+        self.name == other.name && self.endpoint == other.endpoint && self.mode == other.mode
+    }
+}
+
 /// What a TCP client is told when there is no backend, unless the operator says otherwise.
 pub const DOWN_TEXT: &str = "Server is down\n";
 

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod reload;
 pub mod resolve;
 pub mod start;
 pub mod supervisor;

@@ -12,6 +12,7 @@ use super::{
     resolve,
 };
 use crate::{
+    addr::Endpoint,
     blueprint::Blueprint,
     cli::RunOptions,
     config::{
@@ -80,13 +81,14 @@ fn hastened(mut plan: Plan) -> Plan {
 pub fn workers(plan: Plan) -> Result<Running, Failure> {
     let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
     check_sources(&plan)?;
-    let mut bound = bind_all(&plan)?;
-    announce(&plan, &bound);
-    info!(flags = flags.name(), "io_uring");
+    let bind = |listener| bind_one(listener, plan.cores.len(), &[]);
+    let mut bound = plan.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let files = plan.listeners.iter().zip(&mut bound);
     let files =
         files.filter_map(|(plan, bound)| Some((Arc::clone(&plan.name), bound.file.take()?))).collect();
-    let listeners = bound.iter().map(|listener| listener.endpoint.clone()).collect();
+    let listeners: Vec<_> = bound.iter().map(|listener| listener.endpoint.clone()).collect();
+    announce(&plan, &listeners);
+    info!(flags = flags.name(), "io_uring");
     let blueprint = Arc::new(Blueprint::new(plan));
     let plan = Arc::clone(&blueprint.plan);
     let view = View::new(Arc::clone(&plan));
@@ -101,7 +103,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
     }
     // Instances and workers must not all begin with the first backend.
     let seed = std::hash::RandomState::new().hash_one(std::process::id()) as usize;
-    let sockets = per_worker(bound, plan.cores.len());
+    let sockets = per_worker(bound.into_iter().enumerate().collect(), plan.cores.len());
     let cores = plan.cores.iter().zip(&view.workers);
     for (worker, ((mailbox, sockets), (core, cells))) in
         mailboxes.into_iter().zip(sockets).zip(cores).enumerate()
@@ -145,18 +147,16 @@ impl Running {
     }
 }
 
-fn bind_all(plan: &Plan) -> Result<Vec<Bound>, Failure> {
-    let bind_one = |listener: &ListenerPlan| {
-        bind::bind(listener, plan.cores.len()).map_err(|error| {
-            let (place, advice) = (&listener.endpoint, bind::advice(&error));
-            Failure::Bind(format!("cannot listen on {place}: {error}; {advice}"))
-        })
-    };
-    plan.listeners.iter().map(bind_one).collect()
+/// Binds a listener for that many workers; it may share an endpoint of `ours`, which is about to close.
+pub(super) fn bind_one(listener: &ListenerPlan, workers: usize, ours: &[Endpoint]) -> Result<Bound, Failure> {
+    bind::bind(listener, workers, ours).map_err(|error| {
+        let (place, advice) = (&listener.endpoint, bind::advice(&error));
+        Failure::Bind(format!("cannot listen on {place}: {error}; {advice}"))
+    })
 }
 
 /// An address that is not of this host would fail every connection.
-fn check_sources(plan: &Plan) -> Result<(), Failure> {
+pub(super) fn check_sources(plan: &Plan) -> Result<(), Failure> {
     let check = |source: &IpAddr| {
         socket::try_source(*source).map_err(|error| {
             let advice = bind::advice(&error);
@@ -168,9 +168,9 @@ fn check_sources(plan: &Plan) -> Result<(), Failure> {
 
 /// Turns listeners with a socket per worker into workers with a socket per listener. One that has a single socket
 /// goes to one worker, each such listener to the next.
-fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
+pub(super) fn per_worker(bound: Vec<(usize, Bound)>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
     let mut sockets: Vec<Vec<(usize, OwnedFd)>> = (0..workers).map(|_| Vec::new()).collect();
-    for (listener, bound) in bound.into_iter().enumerate() {
+    for (listener, bound) in bound {
         let first = if bound.sockets.len() == workers { 0 } else { listener % workers.max(1) };
         for (worker, socket) in sockets.iter_mut().skip(first).zip(bound.sockets) {
             worker.push((listener, socket));
@@ -179,20 +179,15 @@ fn per_worker(bound: Vec<Bound>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
     sockets
 }
 
-fn announce(plan: &Plan, bound: &[Bound]) {
-    for (listener, bound) in plan.listeners.iter().zip(bound) {
+/// Says where what is spoken, and who is behind it.
+pub(super) fn announce(plan: &Plan, listeners: &[Endpoint]) {
+    for (listener, endpoint) in plan.listeners.iter().zip(listeners) {
         let cluster = listener
             .cluster
             .and_then(|cluster| plan.clusters.get(cluster))
             .map(|cluster| &*cluster.name)
             .unwrap_or_default();
-        info!(
-            mode = listener.mode.name(),
-            cluster,
-            workers = plan.cores.len(),
-            "listening on {}",
-            bound.endpoint
-        );
+        info!(mode = listener.mode.name(), cluster, workers = plan.cores.len(), "listening on {endpoint}");
     }
     for cluster in &plan.clusters {
         for backend in &cluster.backends {

@@ -153,6 +153,7 @@ impl Session {
         let next = loop {
             let next = match self.head(first).await {
                 Ok(found) => {
+                    self.refresh();
                     let slots = Rc::clone(&self.slots);
                     let mut slot = slots.take();
                     slot.as_mut().start((self, found));

@@ -57,20 +57,23 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the sockets of `workers` workers.
-pub fn bind(listener: &ListenerPlan, workers: usize) -> io::Result<Bound> {
+/// Binds the sockets of `workers` workers. Another program that listens there is in the way; a listener of `ours` that
+/// is about to close is not.
+pub fn bind(listener: &ListenerPlan, workers: usize, ours: &[Endpoint]) -> io::Result<Bound> {
     let transport = if listener.mode == Mode::Udp { Transport::Udp } else { Transport::Tcp };
     match &listener.endpoint {
-        Endpoint::Inet(address) => bind_inet(transport, *address, workers),
+        Endpoint::Inet(address) => {
+            if address.port() != 0 && !ours.contains(&listener.endpoint) {
+                socket::taken(transport, *address)?;
+            }
+            bind_inet(transport, *address, workers)
+        }
         Endpoint::Unix(path) => bind_unix(path, listener.socket_mode),
     }
 }
 
 /// With port 0 the kernel chooses for the first and the others follow.
 fn bind_inet(transport: Transport, address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    if address.port() != 0 {
-        socket::taken(transport, address)?;
-    }
     let first = socket::bind_listener(transport, address)?;
     let address = socket::local_address(&first)?;
     let mut sockets = vec![first];
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn all_workers_share_the_port_the_kernel_chose() {
         for mode in [Mode::Http, Mode::Udp] {
-            let bound = bind(&listener("127.0.0.1:0", mode), 3).unwrap();
+            let bound = bind(&listener("127.0.0.1:0", mode), 3, &[]).unwrap();
             assert!(!bound.endpoint.is_any_port());
             assert_eq!(bound.sockets.len(), 3);
             for socket in &bound.sockets {
@@ -185,7 +188,7 @@ mod tests {
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let taken = [(tcp.local_addr().unwrap(), Mode::Tcp), (udp.local_addr().unwrap(), Mode::Udp)];
         for (address, mode) in taken {
-            let error = bind(&listener(&address.to_string(), mode), 1).unwrap_err();
+            let error = bind(&listener(&address.to_string(), mode), 1, &[]).unwrap_err();
             assert!(advice(&error).contains("another program"), "{mode:?}: {error}");
         }
     }
@@ -195,7 +198,7 @@ mod tests {
         let directory = Directory::new("mode");
         let mut plan = listener(&directory.endpoint(), Mode::Tcp);
         plan.socket_mode = 0o640;
-        let bound = bind(&plan, 2).unwrap();
+        let bound = bind(&plan, 2, &[]).unwrap();
         let path = directory.0.join("socket");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(UnixStream::connect(&path).is_ok());
@@ -208,16 +211,16 @@ mod tests {
         let directory = Directory::new("stale");
         let (plan, path) = (listener(&directory.endpoint(), Mode::Tcp), directory.0.join("socket"));
         fs::write(&path, "precious").unwrap();
-        assert!(advice(&bind(&plan, 1).unwrap_err()).contains("no socket"));
+        assert!(advice(&bind(&plan, 1, &[]).unwrap_err()).contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_file(&path).unwrap();
 
         let other = UnixListener::bind(&path).unwrap();
-        assert!(advice(&bind(&plan, 1).unwrap_err()).contains("another program"));
+        assert!(advice(&bind(&plan, 1, &[]).unwrap_err()).contains("another program"));
         drop(other);
-        let first = bind(&plan, 1).unwrap();
+        let first = bind(&plan, 1, &[]).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = bind(&plan, 1).unwrap();
+        let second = bind(&plan, 1, &[]).unwrap();
         drop(first);
         assert!(path.exists(), "what the first one removes is not its own any more");
         drop(second);
@@ -227,10 +230,10 @@ mod tests {
     #[test]
     fn abstract_names_and_missing_directories_are_told_apart() {
         let name = format!("unix:@ringway-bind-{}", std::process::id());
-        let bound = bind(&listener(&name, Mode::Tcp), 1).unwrap();
+        let bound = bind(&listener(&name, Mode::Tcp), 1, &[]).unwrap();
         assert!(bound.file.is_none());
-        assert!(advice(&bind(&listener(&name, Mode::Tcp), 1).unwrap_err()).contains("another program"));
-        let error = bind(&listener("unix:/nowhere/at/all", Mode::Tcp), 1).unwrap_err();
+        assert!(advice(&bind(&listener(&name, Mode::Tcp), 1, &[]).unwrap_err()).contains("another program"));
+        let error = bind(&listener("unix:/nowhere/at/all", Mode::Tcp), 1, &[]).unwrap_err();
         assert!(advice(&error).contains("directory does not exist"));
     }
 }

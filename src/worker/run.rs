@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     blueprint::Blueprint,
-    config::plan::Mode,
+    config::plan::{ListenerPlan, Mode},
     http::{self, slots::Slots},
     io::{alarm, readiness, stream::Stream},
     limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG},
@@ -113,8 +113,8 @@ struct Worker {
     cut: Cell<bool>,
     /// Listeners that still accept.
     listening: Cell<usize>,
-    /// Those listeners, each with its name and the order to close.
-    listeners: RefCell<Vec<(Arc<str>, Rc<Cell<bool>>)>>,
+    /// Those listeners, each as it was planned and with the order to close.
+    listeners: RefCell<Vec<(ListenerPlan, Rc<Cell<bool>>)>>,
 }
 
 impl Worker {
@@ -195,7 +195,7 @@ impl Worker {
         let queue = Stream::new(socket)?;
         let worker = Rc::clone(self);
         let closing = Rc::new(Cell::new(false));
-        self.listeners.borrow_mut().push((Arc::clone(&name), Rc::clone(&closing)));
+        self.listeners.borrow_mut().push((plan.clone(), Rc::clone(&closing)));
         let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
         let accepting = accept::run(Rc::clone(&self.shard), closing, queue, serve);
         self.listening.set(self.listening.get() + 1);
@@ -260,8 +260,8 @@ impl Worker {
     fn renew(&self, renewal: Renewal) {
         self.shard.renew(renewal.blueprint, &renewal.backends);
         let setup = self.shard.setup();
-        self.listeners.borrow_mut().retain(|(name, closing)| {
-            closing.set(setup.listener(name).is_none());
+        self.listeners.borrow_mut().retain(|(known, closing)| {
+            closing.set(!setup.plan().listeners.iter().any(|planned| planned.is_bound_like(known)));
             !closing.get()
         });
         self.shard.alarms.rouse(false);
