@@ -1,24 +1,10 @@
 //! The command line: what is understood, what is refused with which exit code, and that the wrong word is named.
 
 use std::net::TcpListener;
-use std::process::Command;
 
-use crate::support::deadline::within;
 use crate::support::ringway::Options;
-use crate::support::{Backend, Client, PATIENCE, Ringway};
-
-/// Runs a command that must end by itself: its exit code, stdout and stderr.
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let mut child = command.spawn().unwrap();
-    if within(PATIENCE, || child.try_wait().unwrap()).is_none() {
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        panic!("{command:?} went on running: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
+use crate::support::run::run;
+use crate::support::{Backend, Client, Ringway};
 
 fn run_with(args: &[&str]) -> (Option<i32>, String, String) {
     run(Options::bare().args(args))

@@ -39,6 +39,8 @@ mod spreading;
 mod stale;
 mod stillness;
 mod streaming;
+mod tcp;
+mod tcp_endings;
 mod upgrade;
 mod upstreams;
 mod yielding;

@@ -5,30 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use crate::support::torrent::wait_stalled;
 use crate::support::{Backend, PATIENCE, Ringway, Seed, digest};
 
 const HUGE: usize = 64 * 1024 * 1024;
 const GROWTH_MAX: u64 = 8 * 1024 * 1024;
-/// How long nothing must move before a sender counts as held back.
-const STALL: Duration = Duration::from_millis(300);
-
-/// Waits until `moved` bytes stop growing, and returns how many there were.
-fn wait_stalled(moved: &AtomicUsize) -> usize {
-    let (mut last, mut since, start) = (0, Instant::now(), Instant::now());
-    loop {
-        let now = moved.load(Ordering::SeqCst);
-        if now != last || now == 0 {
-            (last, since) = (now, Instant::now());
-        }
-        if since.elapsed() >= STALL {
-            return now;
-        }
-        assert!(start.elapsed() < PATIENCE, "{now} bytes and still moving");
-        thread::park_timeout(Duration::from_millis(10));
-    }
-}
 
 /// Writes `HUGE` bytes of a repeated block and counts them.
 fn pour(stream: &mut impl Write, block: &[u8], moved: &AtomicUsize) -> std::io::Result<()> {

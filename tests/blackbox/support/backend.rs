@@ -1,9 +1,9 @@
-//! Backends that behave as they are told, on a port of their own; they keep every byte they were sent.
+//! Backends that behave as they are told, on a port or a UNIX socket of their own; they keep every request.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -44,13 +44,16 @@ struct Record {
     heads: AtomicUsize,
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<String>>,
-    stopped: AtomicBool,
 }
 
 /// A listening backend; it stops listening when dropped.
 pub(crate) struct Backend {
+    /// Nowhere, if it listens on a UNIX socket.
     pub(crate) address: SocketAddr,
+    /// Where it listens, as the command line says it.
+    pub(crate) place: String,
     record: Arc<Record>,
+    listener: OwnedFd,
 }
 
 impl Backend {
@@ -61,10 +64,25 @@ impl Backend {
 
     fn on(listener: TcpListener, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
+        Self::listening(listener.into(), address, address.to_string(), script)
+    }
+
+    /// As [`Backend::scripted`], on a UNIX socket: `unix:/path` or `unix:@name`.
+    pub(crate) fn scripted_at(place: &str, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::listening(kernel::listen_unix(place), nowhere, place.to_owned(), script)
+    }
+
+    fn listening(
+        listener: OwnedFd,
+        address: SocketAddr,
+        place: String,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
         let record = Arc::new(Record::default());
-        let shared = Arc::clone(&record);
-        thread::spawn(move || accept(&listener, &shared, &Arc::new(script)));
-        Self { address, record }
+        let (shared, accepting) = (Arc::clone(&record), listener.try_clone().unwrap());
+        thread::spawn(move || accept(&accepting, &shared, &Arc::new(script)));
+        Self { address, place, record, listener }
     }
 
     /// Answers each request with `id` as its body and keeps the connection.
@@ -79,9 +97,17 @@ impl Backend {
 
     /// As [`Backend::well_behaved`], on a socket that refused everybody until now.
     pub(crate) fn well_behaved_on(socket: OwnedFd, id: &str) -> Self {
-        kernel::listen(&socket);
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", id.len());
-        Self::on(TcpListener::from(socket), move |connection| connection.answer_all(answer.as_bytes()))
+        Self::on_socket(socket, move |connection| connection.answer_all(answer.as_bytes()))
+    }
+
+    /// As [`Backend::scripted`], on a socket that refused everybody until now.
+    pub(crate) fn on_socket(
+        socket: OwnedFd,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
+        kernel::listen(&socket);
+        Self::on(TcpListener::from(socket), script)
     }
 
     /// Sends the same bytes after each request it has read, and keeps the connection.
@@ -166,20 +192,16 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.record.stopped.store(true, Ordering::SeqCst);
-        let _woken = TcpStream::connect(self.address);
+        kernel::stop_listening(&self.listener);
     }
 }
 
 fn accept<S: Fn(&mut Connection) + Send + Sync + 'static>(
-    listener: &TcpListener,
+    listener: &OwnedFd,
     record: &Arc<Record>,
     script: &Arc<S>,
 ) {
-    while let Ok((stream, _)) = listener.accept() {
-        if record.stopped.load(Ordering::SeqCst) {
-            return;
-        }
+    while let Ok(stream) = kernel::accept(listener) {
         let number = record.connections.fetch_add(1, Ordering::SeqCst);
         let (record, script) = (Arc::clone(record), Arc::clone(script));
         thread::spawn(move || {

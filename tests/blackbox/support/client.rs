@@ -1,8 +1,9 @@
 //! A raw client: it sends exactly the bytes it is given and believes nothing it reads.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 
+use super::kernel;
 use super::message::Head;
 use super::seed::Seed;
 use super::wire::{Body, Failure, Wire};
@@ -54,6 +55,24 @@ impl Client {
 
     pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         Ok(Self { wire: Wire::new(TcpStream::connect(address)?) })
+    }
+
+    /// A connection from this address of the host.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        Self { wire: Wire::new(kernel::connect_from(source, address)) }
+    }
+
+    /// A connection to where `place` says, as the command line would: `unix:/path`, `unix:@name` or an address.
+    pub(crate) fn connect_to(place: &str) -> Self {
+        match place.strip_prefix("unix:") {
+            Some(path) => Self { wire: Wire::new(kernel::connect_unix(path).unwrap()) },
+            None => Self::connect(place.parse().unwrap()),
+        }
+    }
+
+    /// The socket itself; nothing may have been received that was not taken.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.wire.stream
     }
 
     /// Sends `bytes` in pieces, one write each; stops without complaint when the other side does not want more.

@@ -2,11 +2,13 @@
 #![allow(unsafe_code, reason = "std has no safe way to ask the kernel for these")]
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
@@ -32,14 +34,19 @@ pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
 
 /// Makes `command` start under a filter that answers `io_uring_setup` with `errno`, as a container or an old kernel would.
 pub(crate) fn forbid_io_uring(command: &mut Command, errno: libc::c_int) {
+    forbid(command, libc::SYS_io_uring_setup, errno);
+}
+
+/// Makes `command` start under a filter that answers one system call with `errno`.
+pub(crate) fn forbid(command: &mut Command, call: libc::c_long, errno: libc::c_int) {
     const NUMBER_OFFSET: u32 = 0; // of `nr` in struct seccomp_data
     let code = |bits: u32| u16::try_from(bits).unwrap();
     let statement = |bits: u32, k: u32| libc::sock_filter { code: code(bits), jt: 0, jf: 0, k };
-    let setup = u32::try_from(libc::SYS_io_uring_setup).unwrap();
+    let call = u32::try_from(call).unwrap();
     let refuse = libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap();
     let mut filter = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, NUMBER_OFFSET),
-        libc::sock_filter { code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), jt: 0, jf: 1, k: setup },
+        libc::sock_filter { code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), jt: 0, jf: 1, k: call },
         statement(libc::BPF_RET | libc::BPF_K, refuse),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
     ];
@@ -123,4 +130,71 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
         libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, length)
     })
     .unwrap();
+}
+
+/// The address of a UNIX socket, from what stands behind `unix:`.
+fn unix_address(path: &str) -> SocketAddrUnix {
+    match path.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap(),
+        None => SocketAddrUnix::new(path).unwrap(),
+    }
+}
+
+fn stream_socket(family: AddressFamily) -> OwnedFd {
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+/// A socket that listens where `place` says: `unix:/path` or `unix:@name`.
+pub(crate) fn listen_unix(place: &str) -> OwnedFd {
+    let socket = stream_socket(AddressFamily::UNIX);
+    rustix::net::bind(&socket, &unix_address(place.strip_prefix("unix:").unwrap())).unwrap();
+    rustix::net::listen(&socket, 1024).unwrap();
+    socket
+}
+
+/// A connection to the UNIX socket at `path`, or with the name `@name`.
+pub(crate) fn connect_unix(path: &str) -> io::Result<TcpStream> {
+    let socket = stream_socket(AddressFamily::UNIX);
+    rustix::net::connect(&socket, &unix_address(path))?;
+    Ok(socket.into())
+}
+
+/// A connection from this address of the host.
+pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = stream_socket(if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 });
+    rustix::net::bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    socket.into()
+}
+
+/// The next connection of a listening socket of any kind.
+pub(crate) fn accept(listener: &OwnedFd) -> io::Result<TcpStream> {
+    Ok(rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?.into())
+}
+
+/// Refuses everybody from now on, and wakes whoever waits in [`accept`].
+pub(crate) fn stop_listening(listener: &OwnedFd) {
+    let _already = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+}
+
+pub(crate) fn never_wait(socket: &OwnedFd) {
+    rustix::io::ioctl_fionbio(socket, true).unwrap();
+}
+
+/// Sends a byte out of band (`tcp(7)`).
+pub(crate) fn send_urgent(stream: &TcpStream) {
+    rustix::net::send(stream, b"!", rustix::net::SendFlags::OOB).unwrap();
+}
+
+/// Lets this process open as many descriptors as it may.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit.clone()).unwrap();
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Breaks a connection at once, however many hands hold it: the other side sees a reset.
+pub(crate) fn reset_now(stream: &TcpStream) {
+    rustix::net::connect_unspec(stream).unwrap();
 }

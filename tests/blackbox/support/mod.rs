@@ -2,20 +2,26 @@
 //!
 //! Nothing here sleeps to synchronise: every wait names the condition it waits for and ends in a panic at its deadline.
 
+pub(crate) mod acceptor;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod deadline;
+pub(crate) mod directory;
 pub(crate) mod holding;
 pub(crate) mod kernel;
 pub(crate) mod message;
 pub(crate) mod ringway;
+pub(crate) mod run;
 pub(crate) mod seed;
 pub(crate) mod stats;
+pub(crate) mod torrent;
 pub(crate) mod wire;
 
+pub(crate) use acceptor::Acceptor;
 pub(crate) use backend::{Backend, Connection, refusing_address};
 pub(crate) use client::{Client, Response};
 pub(crate) use deadline::{PATIENCE, eventually};
+pub(crate) use directory::Directory;
 pub(crate) use holding::Holding;
 pub(crate) use message::Head;
 pub(crate) use ringway::Ringway;

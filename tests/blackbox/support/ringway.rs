@@ -39,7 +39,7 @@ impl Options {
     }
 
     pub(crate) fn backends(self, backends: &[&Backend]) -> Self {
-        backends.iter().fold(self, |options, backend| options.backend(format!("http://{}", backend.address)))
+        backends.iter().fold(self, |options, backend| options.backend(&backend.place))
     }
 
     /// The number of workers, each on a core of its own; one by default, so that turns are predictable.
@@ -52,6 +52,22 @@ impl Options {
     pub(crate) fn listens(mut self, count: usize) -> Self {
         self.listens = count;
         self
+    }
+
+    /// A listener where `place` says, instead of on a free port.
+    pub(crate) fn listen(mut self, place: &str) -> Self {
+        self.listens = 0;
+        self.arg("--listen").arg(place)
+    }
+
+    /// Connections instead of requests.
+    pub(crate) fn tcp(self) -> Self {
+        self.arg("--mode").arg("tcp")
+    }
+
+    /// Every deadline divided by `factor`, in a debug build.
+    pub(crate) fn hastened(self, factor: u32) -> Self {
+        self.env("RINGWAY_TEST_HASTE", &factor.to_string())
     }
 
     /// Statistics and log as JSON, which `Ringway::stats` needs.
@@ -77,13 +93,18 @@ impl Options {
 
     /// Starts it and waits for the line that says it is ready.
     pub(crate) fn start(self) -> Ringway {
+        Ringway::spawn(self.into_command())
+    }
+
+    /// The command with everything the options say.
+    pub(crate) fn into_command(self) -> Command {
         let mut command = self.command;
         let cores: Vec<_> = kernel::allowed_cores().iter().take(self.cores).map(usize::to_string).collect();
         command.arg("--cores").arg(cores.join(",")).arg("--backends").arg(self.backends.join(","));
         for _ in 0..self.listens {
             command.arg("--listen").arg("127.0.0.1:0");
         }
-        Ringway::spawn(command)
+        command
     }
 }
 
@@ -112,6 +133,8 @@ pub(crate) struct Ringway {
     child: Child,
     lines: Arc<Lines>,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where it listens, in the order of the listeners, UNIX sockets included.
+    pub(crate) places: Vec<String>,
 }
 
 impl Ringway {
@@ -130,6 +153,11 @@ impl Ringway {
         Self::options().backends(backends).json().start()
     }
 
+    /// One worker in front of `backends` that knows nothing of HTTP, with statistics.
+    pub(crate) fn tcp_in_front_of(backends: &[&Backend]) -> Self {
+        Self::options().tcp().backends(backends).json().start()
+    }
+
     /// Starts `command`, which must listen somewhere, and waits until it is ready.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
@@ -144,11 +172,12 @@ impl Ringway {
             shared.lock().ended = true;
             shared.changed.notify_all();
         });
-        let mut ringway = Self { child, lines, addresses: Vec::new() };
+        let mut ringway = Self { child, lines, addresses: Vec::new(), places: Vec::new() };
         ringway
             .wait_line_from(0, "the line `ready`", START_PATIENCE, |line| message(line).starts_with("ready"));
-        ringway.addresses = ringway.lines().iter().filter_map(|line| listening_address(line)).collect();
-        assert!(!ringway.addresses.is_empty(), "no `listening on` among {:#?}", ringway.lines());
+        ringway.places = ringway.lines().iter().filter_map(|line| listening_place(line)).collect();
+        ringway.addresses = ringway.places.iter().filter_map(|place| place.parse().ok()).collect();
+        assert!(!ringway.places.is_empty(), "no `listening on` among {:#?}", ringway.lines());
         ringway
     }
 
@@ -157,8 +186,9 @@ impl Ringway {
         self.addresses[0]
     }
 
+    /// A connection to the first listener, wherever that is.
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address())
+        Client::connect_to(&self.places[0])
     }
 
     /// One GET on a connection of its own.
@@ -253,6 +283,17 @@ impl Ringway {
         fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
+    /// Ends of pipes among its descriptors.
+    pub(crate) fn pipe_ends(&self) -> usize {
+        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn threads(&self) -> usize {
         fs::read_dir(self.proc("task")).unwrap().count()
     }
@@ -292,8 +333,8 @@ pub(crate) fn message(line: &str) -> String {
     fields.get("message").and_then(|message| message.as_str()).unwrap_or(line).to_owned()
 }
 
-fn listening_address(line: &str) -> Option<SocketAddr> {
+fn listening_place(line: &str) -> Option<String> {
     let said = message(line);
     let (_, rest) = said.split_once("listening on ")?;
-    rest.split(' ').next()?.parse().ok()
+    Some(rest.split(' ').next()?.to_owned())
 }

@@ -54,6 +54,16 @@ impl Stats {
         backends(self.total()).iter().map(|backend| number(backend, "gauges", name)).sum()
     }
 
+    /// A gauge of each backend over all workers, in the order of the command line.
+    pub(crate) fn gauge_per_backend(&self, name: &str) -> Vec<u64> {
+        backends(self.total()).iter().map(|backend| number(backend, "gauges", name)).collect()
+    }
+
+    /// A counter of each backend over all workers, in the order of the command line.
+    pub(crate) fn counter_per_backend(&self, name: &str) -> Vec<u64> {
+        backends(self.total()).iter().map(|backend| number(backend, "counters", name)).collect()
+    }
+
     /// All numbers over all workers, whatever group they are in, as `group.name`.
     pub(crate) fn numbers(&self) -> Vec<(String, u64)> {
         let groups = self.total().as_object().unwrap().iter().filter(|(_, group)| group.is_object());
@@ -66,7 +76,8 @@ impl Stats {
 
     /// Nothing is going on and nothing was forgotten.
     pub(crate) fn is_quiet(&self) -> bool {
-        let gauges = ["connections_active", "exchanges_active", "buffers_in_use", "pipes_in_use"];
+        let gauges =
+            ["connections_active", "exchanges_active", "tunnels_active", "buffers_in_use", "pipes_in_use"];
         gauges.iter().all(|name| self.gauge(name) == 0) && self.backend_gauge("active") == 0
     }
 }

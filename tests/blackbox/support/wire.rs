@@ -37,6 +37,7 @@ pub(crate) struct Body {
 
 /// A socket with a buffer of what was received and not yet taken.
 pub(crate) struct Wire {
+    /// The socket; a UNIX one as well, which knows all the calls that are made here.
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -49,7 +50,8 @@ enum Fill {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).unwrap();
+        // A UNIX socket has no such option, and no such delay.
+        let _unix = stream.set_nodelay(true);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, buffer: Vec::new() }
