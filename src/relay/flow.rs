@@ -64,8 +64,10 @@ pub struct Flow {
     touched: bool,
     /// The last receive got all it had asked for, so there may be more in the socket.
     capped: bool,
-    /// The socket was seen empty, so the next receive waits for its readiness instead of asking in vain.
-    drained: bool,
+    /// The last receive has emptied the source: its readiness comes before the next one.
+    dry: bool,
+    /// A pipe does not get on, so the next receive is a copy.
+    stuck: bool,
 }
 
 impl Flow {
@@ -85,7 +87,7 @@ impl Flow {
 
     /// The same, from a source that cannot have sent anything yet.
     pub fn silent(body: Body) -> Self {
-        Flow { drained: true, ..Flow::bare(None, body) }
+        Flow { dry: true, ..Flow::bare(None, body) }
     }
 
     fn bare(buffer: Option<Buffer>, body: Body) -> Self {
@@ -102,7 +104,8 @@ impl Flow {
             sent_bytes: 0,
             touched: false,
             capped: false,
-            drained: false,
+            dry: false,
+            stuck: false,
         }
     }
 
@@ -217,7 +220,13 @@ impl Flow {
             match moved {
                 Ok(count) => self.sent_bytes += count as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(sink.poll_writable(cx)),
-                Err(error) => return Poll::Ready(Err(Broken::Sink(error.kind()))),
+                Err(error) => {
+                    // A splice that got half-way before keeps the reason to itself; what follows is always this one.
+                    let kind = error.kind();
+                    let told =
+                        if kind == io::ErrorKind::BrokenPipe { io::ErrorKind::ConnectionReset } else { kind };
+                    return Poll::Ready(Err(Broken::Sink(told)));
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -231,10 +240,11 @@ impl Flow {
         supplies: &Supplies<'_>,
     ) -> Poll<Result<(), Broken>> {
         self.recycle();
-        if self.drained {
+        let roused = self.dry;
+        if roused {
             self.lay_down();
             ready!(source.poll_readable(cx));
-            self.drained = false;
+            self.dry = false;
         }
         let outcome = match self.wants_pipe(supplies) {
             Some(max) => self.fill_pipe(source, max, supplies),
@@ -248,8 +258,10 @@ impl Flow {
                 Poll::Ready(self.digest())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.lay_down();
-                source.poll_readable(cx).map(Ok)
+                // Readiness without bytes for a pipe: it cannot get past an urgent one (`tcp(7)`), as a copy does.
+                self.stuck = roused && self.pipe.is_some();
+                self.dry = !self.stuck;
+                Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(Broken::Source(error.kind()))),
         }
@@ -280,7 +292,7 @@ impl Flow {
             _ => opaque >= SPLICE_BYTES_MIN || self.pipe.is_some(),
         };
         let raw_waits = self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty());
-        if !worth || opaque == 0 || raw_waits {
+        if !worth || opaque == 0 || raw_waits || self.stuck {
             return None;
         }
         if self.pipe.is_none() {
@@ -311,8 +323,9 @@ impl Flow {
         buffer.grow(count);
         self.bulk = count as u64 >= SPLICE_BYTES_MIN;
         self.capped = count == room;
-        // In bulk more has arrived by the time this has been sent; a short message is answered first.
-        self.drained = matches!(self.body, Body::UntilEnd) && !self.bulk && !self.capped;
+        self.stuck = false;
+        // Less than asked for is all there was.
+        self.dry = !self.capped;
         Ok(count)
     }
 
