@@ -99,7 +99,11 @@ impl Session {
         let mut tried = Tried::default();
         let key =
             client.source.filter(|_| cluster.is_keyed()).map(|source| cluster.key_of_client(source.ip()));
+        let mut refused = false;
         while let Some(attempt) = cluster.pick(&mut tried, key.unwrap_or_default(), alarm::now()) {
+            if refused {
+                shard.stats.count(Count::RetriesConnect);
+            }
             let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting };
             match connect(&attempt, call).await {
                 Ok(upstream) => {
@@ -111,7 +115,7 @@ impl Session {
                     if fault.is_local() {
                         return Err(fault.kind);
                     }
-                    shard.stats.count(Count::RetriesConnect);
+                    refused = true;
                 }
             }
         }
