@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::readiness::{Interest, Readiness};
-use crate::sys::{descriptor::Descriptor, socket};
+use crate::sys::{
+    descriptor::Descriptor,
+    socket::{self, Standing},
+};
 
 /// A client's or a backend's connection. An idle one holds no buffer and no pipe.
 pub struct Stream {
@@ -75,9 +78,10 @@ impl Stream {
         self.descriptor().is_ok_and(socket::is_silent)
     }
 
-    /// Asks the socket itself (one call) whether the connection is broken, which no wait for its other side notices.
-    pub fn is_gone(&self) -> bool {
-        self.descriptor().map_or(true, socket::is_gone)
+    /// Asks the socket itself (one call, as long as it is open) how the connection stands, which no wait for one of its
+    /// directions tells.
+    pub fn standing(&self) -> Standing {
+        self.descriptor().map_or(Standing::Ended, socket::standing)
     }
 
     /// Waits until receiving may succeed.

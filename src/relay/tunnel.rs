@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    io::ErrorKind,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use crate::{
         names::{BackendCount, Count},
         worker::BackendStats,
     },
+    sys::socket::Standing,
 };
 
 /// How often a side is looked at of which nothing is awaited: it has ended its direction, or is not being read.
@@ -27,8 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum Ended {
     /// Both sides have said their last word.
     Properly,
-    /// The upstream side took no more, but all it had said before has been passed on.
-    Deaf,
+    /// This side took no more, but it had ended its own direction, and all it had said has been passed on.
+    Deaf(Side),
     /// This side broke; the other one must not take that for an end.
     Broken(Side),
     /// Silence for too long, or the worker ends.
@@ -55,11 +57,15 @@ pub struct Tunnel<'a> {
     pub backend: &'a BackendStats,
 }
 
+/// How long one direction may be silent when the other one has ended because nobody takes its bytes.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// What a tunnel has come to.
 struct Progress {
     up_open: bool,
     down_open: bool,
-    deaf: bool,
+    /// The side that takes no more, and whether it had ended its own direction before.
+    deaf: Option<(Side, bool)>,
     /// When something moved last.
     moved: Millis,
 }
@@ -68,7 +74,7 @@ impl Tunnel<'_> {
     /// Relays both ways until both directions have ended. Dropping it drops what is in flight; the caller closes
     /// both streams.
     pub async fn run(mut self) -> Ended {
-        let mut progress = Progress { up_open: true, down_open: true, deaf: false, moved: alarm::now() };
+        let mut progress = Progress { up_open: true, down_open: true, deaf: None, moved: alarm::now() };
         self.alarm.set(self.idle);
         poll_fn(|cx| self.poll(cx, &mut progress)).await
     }
@@ -78,6 +84,7 @@ impl Tunnel<'_> {
         if rung == Some(Ring::Cut) {
             return Poll::Ready(Ended::Rung(Ring::Cut));
         }
+        let open = (progress.up_open, progress.down_open);
         if progress.up_open {
             match self.up.poll(cx, self.client, self.upstream, &self.supplies) {
                 Poll::Ready(Ok(())) => {
@@ -85,8 +92,8 @@ impl Tunnel<'_> {
                     progress.up_open = false;
                 }
                 // A backend that takes no more may still have said something before.
-                Poll::Ready(Err(Broken::Sink(_))) => {
-                    progress.deaf = true;
+                Poll::Ready(Err(Broken::Sink(kind))) => {
+                    progress.deaf = Some((Side::Upstream, kind == ErrorKind::BrokenPipe));
                     progress.up_open = false;
                 }
                 Poll::Ready(Err(_)) => return self.broken(Side::Client),
@@ -96,7 +103,17 @@ impl Tunnel<'_> {
         if progress.down_open {
             match self.down.poll(cx, self.upstream, self.client, &self.supplies) {
                 Poll::Ready(Ok(())) => {
-                    self.client.shutdown_write();
+                    // An end that a deaf side seems to have come to may be a reset that was told elsewhere.
+                    if progress.deaf.is_none() {
+                        self.client.shutdown_write();
+                    }
+                    progress.down_open = false;
+                }
+                // So may a client that has ended its direction.
+                Poll::Ready(Err(Broken::Sink(ErrorKind::BrokenPipe)))
+                    if progress.up_open && progress.deaf.is_none() =>
+                {
+                    progress.deaf = Some((Side::Client, true));
                     progress.down_open = false;
                 }
                 Poll::Ready(Err(Broken::Sink(_))) => return self.broken(Side::Client),
@@ -106,8 +123,14 @@ impl Tunnel<'_> {
         }
         let moved = self.account();
         if !progress.up_open && !progress.down_open {
-            return Poll::Ready(if progress.deaf { Ended::Deaf } else { Ended::Properly });
+            return Poll::Ready(match progress.deaf {
+                None => Ended::Properly,
+                Some((side, true)) => Ended::Deaf(side),
+                // What it had said may not have been all.
+                Some((side, false)) => Ended::Broken(side),
+            });
         }
+        let moved = moved || open != (progress.up_open, progress.down_open);
         self.watch(progress, moved, rung.is_some()).map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -129,22 +152,41 @@ impl Tunnel<'_> {
         if moved {
             progress.moved = now;
         }
-        let left = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
+        let idle = match progress.deaf {
+            Some(_) if self.idle.is_zero() || self.idle > LAST_WORDS => LAST_WORDS,
+            _ => self.idle,
+        };
+        let left = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         let left = left.saturating_sub(now.saturating_sub(progress.moved));
-        if left == 0 && !self.idle.is_zero() {
+        if left == 0 && !idle.is_zero() {
             return Some(Ended::Rung(Ring::Deadline));
         }
-        let sides = [(&*self.client, Side::Client), (&*self.upstream, Side::Upstream)];
-        if let Some((_, side)) = sides.iter().find(|(stream, _)| rung && blind && stream.is_gone()) {
-            return Some(Ended::Broken(*side));
+        if let Some(ended) = (rung && blind).then(|| self.gone(progress)).flatten() {
+            return Some(ended);
         }
         let left = Duration::from_millis(left);
-        self.alarm.set(match (blind, self.idle.is_zero()) {
+        self.alarm.set(match (blind, idle.is_zero()) {
             (true, true) => LOOK,
             (true, false) => left.min(LOOK),
             (false, _) => left,
         });
         None
+    }
+
+    /// How a side has ended the tunnel of which nothing is awaited. What it has said and is on its way does not count:
+    /// that is taken first.
+    fn gone(&self, progress: &Progress) -> Option<Ended> {
+        let sides = [
+            (&*self.client, Side::Client, progress.up_open),
+            (&*self.upstream, Side::Upstream, progress.down_open),
+        ];
+        sides.into_iter().find_map(|(stream, side, speaks)| match stream.standing() {
+            Standing::Open => None,
+            Standing::Ended | Standing::Broken(ErrorKind::BrokenPipe) if speaks => None,
+            // Only a UNIX socket tells that its peer has left without breaking anything.
+            Standing::Ended => Some(Ended::Deaf(side)),
+            Standing::Broken(_) => Some(Ended::Broken(side)),
+        })
     }
 
     /// Adds what has moved to the statistics; true when anything has.

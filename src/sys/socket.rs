@@ -173,12 +173,26 @@ pub fn is_silent(socket: impl AsFd) -> bool {
     matches!(recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Err(rustix::io::Errno::AGAIN))
 }
 
-/// True when the connection is broken, or both of its directions have ended (`poll(2)` with nothing asked for).
-pub fn is_gone(socket: impl AsFd) -> bool {
+/// How a connection stands as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// At least one direction goes on.
+    Open,
+    /// Both directions have ended, which says nothing about bytes that wait to be received.
+    Ended,
+    /// It broke. `BrokenPipe` when the peer had ended its own direction before: then all it said is there.
+    Broken(io::ErrorKind),
+}
+
+/// Asks `poll(2)` for nothing, and for the reason (`SO_ERROR`, which is told once) if there is an error all the same.
+pub fn standing(socket: impl AsFd) -> Standing {
     let mut asked = [PollFd::new(&socket, PollFlags::empty())];
     let told = poll(&mut asked, Some(&Timespec::default()));
     let flags = asked.first().map_or(PollFlags::empty(), PollFd::revents);
-    told.is_ok() && flags.intersects(PollFlags::ERR | PollFlags::HUP)
+    if told.is_err() || !flags.intersects(PollFlags::ERR | PollFlags::HUP) {
+        return Standing::Open;
+    }
+    connect_result(socket).map_or_else(|error| Standing::Broken(error.kind()), |()| Standing::Ended)
 }
 
 /// Sends without waiting and without `SIGPIPE`.

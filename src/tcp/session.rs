@@ -160,8 +160,12 @@ impl Session {
         let died = |side| Fault { side, phase: Phase::Response, kind: Kind::Died };
         match ended {
             Ended::Properly => return,
-            Ended::Deaf => {
-                shard.blame(&attempt, died(Side::Upstream));
+            Ended::Deaf(side) => {
+                shard.blame(&attempt, died(side));
+                // The other one takes what is on its way to it.
+                if let (Side::Client, Some(upstream)) = (side, lease.stream()) {
+                    return Box::pin(parting::linger(upstream, alarm, &shard.buffers)).await;
+                }
                 lease.abort();
                 return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
             }

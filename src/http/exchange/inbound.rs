@@ -12,6 +12,7 @@ use crate::{
     io::{
         alarm::{self, Ring},
         buffer::Buffer,
+        parting,
     },
     relay::{
         body::Body,
@@ -172,7 +173,14 @@ impl Exchange {
         }
         match ended {
             tunnel::Ended::Properly => Next::Close,
-            tunnel::Ended::Deaf => {
+            // The backend takes what is on its way to it.
+            tunnel::Ended::Deaf(Side::Client) => {
+                if let Some(upstream) = lease.stream() {
+                    Box::pin(parting::linger(upstream, &session.alarm, &shard.buffers)).await;
+                }
+                Next::Close
+            }
+            tunnel::Ended::Deaf(_) => {
                 lease.abort();
                 Next::Linger
             }
