@@ -41,6 +41,8 @@ mod stillness;
 mod streaming;
 mod tcp;
 mod tcp_endings;
+mod tcp_scale;
+mod tcp_streams;
 mod upgrade;
 mod upstreams;
 mod yielding;

@@ -162,7 +162,9 @@ fn three_backends_are_tried_and_no_more() {
 fn open_connections_are_counted_per_backend_until_they_end_in_whatever_way() {
     let (a, b) = (Acceptor::new(), Acceptor::new());
     let ringway = tcp().backend(&a.place).backend(&b.place).start();
-    for ending in ["both FIN", "client closes", "client resets", "backend closes", "backend resets", "unread bytes"] {
+    for ending in
+        ["both FIN", "client closes", "client resets", "backend closes", "backend resets", "unread bytes"]
+    {
         let mut open = Vec::new();
         for _ in 0..3 {
             for _ in 0..2 {
@@ -259,7 +261,9 @@ fn a_websocket_works_without_being_understood() {
     });
     let ringway = Ringway::tcp_in_front_of(&[&backend]);
     let mut client = ringway.client();
-    client.send(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").unwrap();
+    client
+        .send(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
     assert_eq!(client.head().status, 101);
     assert_eq!(client.take_exactly(7).unwrap(), b"\x81\x05hello");
     for frame in [&b"\x81\x85\0\0\0\0again"[..], b"\x89\x80\0\0\0\0", &[0x82; 5000]] {

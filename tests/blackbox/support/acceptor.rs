@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use super::client::Client;
-use super::deadline::eventually;
+use super::deadline::PATIENCE;
 use super::kernel;
 use super::ringway::Ringway;
 use super::wire::Wire;
@@ -39,7 +39,8 @@ impl Acceptor {
 
     /// The next connection.
     pub(crate) fn accept(&self) -> Wire {
-        eventually("a connection at the backend", || self.try_accept())
+        kernel::wait_readable(&self.listener, PATIENCE);
+        self.try_accept().expect("a connection at the backend")
     }
 
     /// A connection that is there already.

@@ -198,3 +198,10 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
 pub(crate) fn reset_now(stream: &TcpStream) {
     rustix::net::connect_unspec(stream).unwrap();
 }
+
+/// Waits until there is something to receive or to accept, at most so long.
+pub(crate) fn wait_readable(socket: &OwnedFd, time: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let time = Timespec::try_from(time).unwrap();
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&time)).unwrap();
+}

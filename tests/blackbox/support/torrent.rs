@@ -36,7 +36,12 @@ impl Torrent {
     }
 
     /// Sends `count` bytes in writes of odd sizes, and adds them to `moved`.
-    pub(crate) fn pour(&mut self, into: &mut impl Write, count: usize, moved: &AtomicUsize) -> std::io::Result<()> {
+    pub(crate) fn pour(
+        &mut self,
+        into: &mut impl Write,
+        count: usize,
+        moved: &AtomicUsize,
+    ) -> std::io::Result<()> {
         let (mut left, mut sizes) = (count, Seed::new(count as u64));
         while left > 0 {
             let size = sizes.between(1, BLOCK_BYTES).min(left);
