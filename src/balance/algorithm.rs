@@ -73,9 +73,9 @@ impl Algorithm {
     /// The algorithm of that name or alias; case does not matter, nor whether words are joined by `-` or `_`.
     pub fn from_name(name: &str) -> Option<Algorithm> {
         let matches = |own: &&str| same_name(own, name);
-        Self::ALL.into_iter().find(|algorithm| {
-            matches(&algorithm.name()) || algorithm.aliases().iter().any(|alias| matches(alias))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| matches(&algorithm.name()) || algorithm.aliases().iter().any(matches))
     }
 
     /// Every name, for an error message.

@@ -25,6 +25,20 @@ impl BitSet {
         }
     }
 
+    /// Every number below `length`.
+    pub fn full(length: usize) -> Self {
+        let mut set = Self::new(length);
+        let mut bits = length;
+        for level in &mut set.levels {
+            for (at, word) in level.iter_mut().enumerate() {
+                let rest = bits.saturating_sub(64 * at);
+                *word = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
+            }
+            bits = bits.div_ceil(64);
+        }
+        set
+    }
+
     /// Adds `number`; one that is too large is ignored.
     pub fn insert(&mut self, number: usize) {
         let mut at = number;
@@ -96,6 +110,7 @@ mod tests {
         for length in [0, 1, 64, 65, 5000] {
             assert_eq!(BitSet::new(length).next(0), None);
             assert_eq!(BitSet::new(length).next_around(length), None);
+            assert_eq!(BitSet::full(length).next(length), None);
         }
     }
 
@@ -112,8 +127,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(length in 1usize..9000, steps in prop::collection::vec((any::<bool>(), 0usize..9000), 0..200), from in 0usize..9100) {
+        fn it_is_a_set(full in any::<bool>(), length in 1usize..9000, steps in prop::collection::vec((any::<bool>(), 0usize..9000), 0..200), from in 0usize..9100) {
             let (mut set, mut model) = (BitSet::new(length), BTreeSet::new());
+            if full {
+                (set, model) = (BitSet::full(length), (0..length).collect());
+            }
             for (insert, number) in steps {
                 let number = number % length;
                 if insert {

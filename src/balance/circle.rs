@@ -14,21 +14,20 @@ use super::{bitset::BitSet, bound::Bound, maglev::Maglev, ring::Ring, roster::Ro
 /// How many fit slots are looked at before the request goes to whoever has room.
 const STEPS_MAX: usize = 64;
 
-/// The slots and their owners.
+/// Which slots each place holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Circle {
-    owners: Box<[u32]>,
+pub struct Holdings {
     /// The slots of each place, one place after the other.
     slots: Box<[u32]>,
     /// Where in `slots` each place begins, and the last one ends.
     firsts: Box<[u32]>,
 }
 
-impl Circle {
-    /// A circle of slots owned by these places, of which there are `count`.
-    pub(super) fn new(owners: Vec<u32>, count: usize) -> Self {
+impl Holdings {
+    /// Of slots with these owners, who are places below `count`.
+    pub(super) fn new(owners: &[u32], count: usize) -> Self {
         let mut firsts = vec![0u32; count + 1];
-        for owner in &owners {
+        for owner in owners {
             if let Some(first) = firsts.get_mut(*owner as usize + 1) {
                 *first += 1;
             }
@@ -40,32 +39,17 @@ impl Circle {
         }
         let mut slots: Vec<u32> = (0..owners.len() as u32).collect();
         slots.sort_by_key(|slot| owners.get(*slot as usize).copied());
-        Circle { owners: owners.into(), slots: slots.into(), firsts: firsts.into() }
-    }
-
-    /// How many slots there are.
-    pub fn len(&self) -> usize {
-        self.owners.len()
-    }
-
-    /// True when nobody owns a slot.
-    pub fn is_empty(&self) -> bool {
-        self.owners.is_empty()
-    }
-
-    /// Whose slot it is.
-    pub fn owner(&self, slot: usize) -> Option<usize> {
-        self.owners.get(slot).map(|owner| *owner as usize)
+        Holdings { slots: slots.into(), firsts: firsts.into() }
     }
 
     /// The slots of one place.
-    pub fn slots_of(&self, place: usize) -> &[u32] {
+    pub fn of(&self, place: usize) -> &[u32] {
         let bound = |place: usize| self.firsts.get(place).map_or(0, |first| *first as usize);
         self.slots.get(bound(place)..bound(place + 1)).unwrap_or(&[])
     }
 }
 
-/// A circle and where keys enter it.
+/// A circle, and where keys enter it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Table {
     /// At the next point clockwise.
@@ -75,11 +59,11 @@ pub enum Table {
 }
 
 impl Table {
-    /// Its slots.
-    pub fn circle(&self) -> &Circle {
+    /// How many slots there are.
+    pub fn count(&self) -> usize {
         match self {
-            Table::Ring(ring) => ring.circle(),
-            Table::Maglev(maglev) => maglev.circle(),
+            Table::Ring(ring) => ring.count(),
+            Table::Maglev(maglev) => maglev.count(),
         }
     }
 
@@ -88,6 +72,22 @@ impl Table {
         match self {
             Table::Ring(ring) => ring.enter(key as u32),
             Table::Maglev(maglev) => maglev.enter(key),
+        }
+    }
+
+    /// Whose slot it is.
+    pub fn owner(&self, slot: usize) -> Option<usize> {
+        match self {
+            Table::Ring(ring) => ring.owner(slot),
+            Table::Maglev(maglev) => maglev.owner(slot),
+        }
+    }
+
+    /// The slots of one place.
+    pub fn slots_of(&self, place: usize) -> &[u32] {
+        match self {
+            Table::Ring(ring) => ring.slots_of(place),
+            Table::Maglev(maglev) => maglev.slots_of(place),
         }
     }
 }
@@ -102,16 +102,14 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A walk among those of this roster that are fit.
+    /// A walk among those of a roster, where all that weigh anything are fit.
     pub fn new(table: Arc<Table>, roster: &Roster) -> Self {
-        let mut walk = Walk { fit: BitSet::new(table.circle().len()), spill: Spill::new(roster), table };
-        (0..roster.count()).filter(|place| roster.is_fit(*place)).for_each(|place| walk.set_fit(place, true));
-        walk
+        Walk { fit: BitSet::full(table.count()), spill: Spill::new(roster), table }
     }
 
     /// One is fit from now on, or no longer. Takes as long as it has slots.
     pub fn set_fit(&mut self, place: usize, is_fit: bool) {
-        for slot in self.table.circle().slots_of(place) {
+        for slot in self.table.slots_of(place) {
             if is_fit {
                 self.fit.insert(*slot as usize);
             } else {
@@ -130,7 +128,7 @@ impl Walk {
         let mut slot = self.table.enter(key);
         for _ in 0..STEPS_MAX {
             slot = self.fit.next_around(slot)?;
-            let place = self.table.circle().owner(slot)?;
+            let place = self.table.owner(slot)?;
             if roster.is_usable(place) && bound.has_room(place, roster) {
                 return Some(place);
             }

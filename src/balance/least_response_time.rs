@@ -232,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_rises_at_once_and_comes_down_over_seconds() {
+        let mut estimate = Estimate::guess(0.0);
+        let mut observe = |took, now| {
+            estimate.observe(Duration::from_millis(took), now);
+            ((estimate.level - now as f64 * LOSS).exp2() / 1e3).round()
+        };
+        assert_eq!([observe(5, 1_000), observe(5, 1_001), observe(100, 1_002)], [5.0, 5.0, 100.0]);
+        // After one decay, 1/e of the difference is left.
+        assert_eq!([observe(5, 1_003), observe(5, 4_002), observe(5, 60_000)], [100.0, 40.0, 5.0]);
+    }
+
+    #[test]
     fn in_the_beginning_everyone_is_asked() {
         let mut tier = Tier::new(&[1; 8], 0);
         (0..8).for_each(|_| _ = tier.begin());

@@ -5,7 +5,7 @@
 //! order in the configuration does not matter. (Eisenbud et al., "Maglev", NSDI 2016, section 3.4; weights as in
 //! Envoy.)
 
-use super::{circle::Circle, key, shares::scale};
+use super::{circle::Holdings, key, shares::scale};
 
 /// The usual size of a table.
 pub const SLOTS_DEFAULT: usize = 65_537;
@@ -13,7 +13,8 @@ pub const SLOTS_DEFAULT: usize = 65_537;
 /// A filled table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Maglev {
-    circle: Circle,
+    owners: Box<[u32]>,
+    holdings: Holdings,
 }
 
 /// A backend on its way through the table.
@@ -44,17 +45,28 @@ impl Maglev {
                 due: 0,
             })
             .collect();
-        Maglev { circle: Circle::new(fill(&mut walkers, slots), members.len()) }
+        let owners = fill(&mut walkers, slots);
+        Maglev { holdings: Holdings::new(&owners, members.len()), owners: owners.into() }
     }
 
-    /// Its slots.
-    pub fn circle(&self) -> &Circle {
-        &self.circle
+    /// How many slots there are.
+    pub fn count(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Whose slot it is.
+    pub fn owner(&self, slot: usize) -> Option<usize> {
+        self.owners.get(slot).map(|owner| *owner as usize)
+    }
+
+    /// The slots of one place.
+    pub fn slots_of(&self, place: usize) -> &[u32] {
+        self.holdings.of(place)
     }
 
     /// The slot a key falls in.
     pub fn enter(&self, key: u64) -> usize {
-        scale(key, self.circle.len() as u64) as usize
+        scale(key, self.count() as u64) as usize
     }
 }
 
@@ -99,8 +111,8 @@ mod tests {
         let names = names(weights.len());
         let members: Vec<_> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
         let table = Maglev::build(&members, SLOTS_DEFAULT);
-        assert_eq!(table.circle().len(), SLOTS_DEFAULT);
-        (0..weights.len()).map(|place| table.circle().slots_of(place).len()).collect()
+        assert_eq!(table.count(), SLOTS_DEFAULT);
+        (0..weights.len()).map(|place| table.slots_of(place).len()).collect()
     }
 
     #[test]
@@ -122,9 +134,9 @@ mod tests {
         let names = names(30);
         let members: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
         let small = Maglev::build(&members, 7);
-        assert_eq!(small.circle().len(), 31, "the table grows to the next prime");
-        assert!((0..30).all(|place| !small.circle().slots_of(place).is_empty()));
-        assert!(Maglev::build(&[], 7).circle().is_empty());
+        assert_eq!(small.count(), 31, "the table grows to the next prime");
+        assert!((0..30).all(|place| !small.slots_of(place).is_empty()));
+        assert!(Maglev::build(&[], 7).count() == 0);
     }
 
     #[test]

@@ -26,3 +26,4 @@ pub mod spill;
 mod tier;
 pub mod tournament;
 pub mod warmup;
+

@@ -4,19 +4,29 @@
 //! `name-0` to `name-39`, four points in each; its name is the `host:port` of the configuration. A key belongs to the
 //! first point that is not below its hash.
 
-use super::{circle::Circle, key};
+use super::{circle::Holdings, key};
 
 const DIGESTS_PER_AVERAGE: f64 = 40.0;
+
+/// As many points share an entry of the index: with their owners they lie in one or two lines of the cache.
+const POINTS_PER_BUCKET: usize = 4;
 
 /// The points, and a quick way to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ring {
-    circle: Circle,
     /// Ascending; the slot of a point is its index.
-    points: Box<[u32]>,
+    points: Box<[Point]>,
+    holdings: Holdings,
     /// For the upper bits of a hash, the first point that is not below; and the number of points at the end.
     index: Box<[u32]>,
     shift: u32,
+}
+
+/// A point on the ring and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Point {
+    at: u32,
+    owner: u32,
 }
 
 impl Ring {
@@ -35,28 +45,39 @@ impl Ring {
         }
         // Two that share a point stand in the order of their names, wherever they stand in the configuration.
         points.sort_unstable();
-        let owners = points.iter().map(|(_, _, place)| *place).collect();
-        let circle = Circle::new(owners, members.len());
-        Self::of(points.into_iter().map(|(point, ..)| point).collect(), circle)
+        let owners: Vec<u32> = points.iter().map(|(_, _, owner)| *owner).collect();
+        let points = points.into_iter().map(|(at, _, owner)| Point { at, owner });
+        Self::of(points.collect(), Holdings::new(&owners, members.len()))
     }
 
-    fn of(points: Box<[u32]>, circle: Circle) -> Self {
-        let bits = points.len().next_power_of_two().ilog2();
-        let shift = 32 - bits.min(31);
-        let buckets = 1u64 << (32 - shift);
-        let first = |bucket: u64| points.partition_point(|point| u64::from(*point) < bucket << shift) as u32;
+    fn of(points: Box<[Point]>, holdings: Holdings) -> Self {
+        let buckets = points.len().div_ceil(POINTS_PER_BUCKET).next_power_of_two();
+        let shift = 32 - buckets.ilog2();
+        let first = |bucket: usize| {
+            points.partition_point(|point| u64::from(point.at) < (bucket as u64) << shift) as u32
+        };
         let index = (0..=buckets).map(first).collect();
-        Ring { circle, points, index, shift }
+        Ring { points, holdings, index, shift }
     }
 
-    /// Its slots.
-    pub fn circle(&self) -> &Circle {
-        &self.circle
+    /// How many points there are.
+    pub fn count(&self) -> usize {
+        self.points.len()
     }
 
     /// The point at a slot.
     pub fn point(&self, slot: usize) -> Option<u32> {
-        self.points.get(slot).copied()
+        self.points.get(slot).map(|point| point.at)
+    }
+
+    /// Whose slot it is.
+    pub fn owner(&self, slot: usize) -> Option<usize> {
+        self.points.get(slot).map(|point| point.owner as usize)
+    }
+
+    /// The slots of one place.
+    pub fn slots_of(&self, place: usize) -> &[u32] {
+        self.holdings.of(place)
     }
 
     /// The slot of the first point that is not below this hash.
@@ -65,7 +86,7 @@ impl Ring {
         let bound = |bucket: usize| self.index.get(bucket).map_or(0, |first| *first as usize);
         let (from, to) = (bound(bucket), bound(bucket + 1));
         let points = self.points.get(from..to).unwrap_or(&[]);
-        let slot = from + points.partition_point(|point| *point < hash);
+        let slot = from + points.iter().take_while(|point| point.at < hash).count();
         if slot == self.points.len() { 0 } else { slot }
     }
 }
@@ -92,7 +113,7 @@ mod tests {
     use crate::balance::circle::tests::names;
 
     fn owner<'a>(ring: &Ring, servers: &[&'a str], key: &str) -> &'a str {
-        servers[ring.circle().owner(ring.enter(hash(key.as_bytes()))).unwrap()]
+        servers[ring.owner(ring.enter(hash(key.as_bytes()))).unwrap()]
     }
 
     fn equal<'a>(servers: &[&'a str]) -> Vec<(&'a str, u32)> {
@@ -110,7 +131,7 @@ mod tests {
         for number in 0..1_000_000 {
             let hash = hash(number.to_string().as_bytes());
             let slot = ring.enter(hash);
-            let server = members[ring.circle().owner(slot).unwrap()].0;
+            let server = members[ring.owner(slot).unwrap()].0;
             printed.push_str(&format!("{hash} {} {server}\n", ring.point(slot).unwrap()));
         }
         assert_eq!(format!("{:x}", md5::compute(printed)), "5672b131391f5aa2b280936aec1eea74");
@@ -124,7 +145,7 @@ mod tests {
         let ring = Ring::build(&equal(&servers));
         let mut counts = [0u32; 10];
         for number in 0..100_000 {
-            counts[ring.circle().owner(ring.enter(hash(format!("foo{number}").as_bytes()))).unwrap()] += 1;
+            counts[ring.owner(ring.enter(hash(format!("foo{number}").as_bytes()))).unwrap()] += 1;
         }
         assert_eq!(counts, [8699, 10885, 9980, 10237, 9099, 10997, 10365, 10380, 9896, 9462]);
     }
@@ -170,19 +191,19 @@ mod tests {
         {
             let names = names(count);
             let ring = Ring::build(&names.iter().map(|name| (name.as_str(), 7)).collect::<Vec<_>>());
-            assert_eq!(ring.circle().slots_of(0).len(), points, "{count}");
+            assert_eq!(ring.slots_of(0).len(), points, "{count}");
         }
         let ring = Ring::build(&[("a", 3), ("b", 1), ("c", 0)]);
-        assert_eq!([0, 1, 2].map(|place| ring.circle().slots_of(place).len()), [240, 80, 0]);
+        assert_eq!([0, 1, 2].map(|place| ring.slots_of(place).len()), [240, 80, 0]);
         let ring = Ring::build(&[("a", 1_000), ("b", 1)]);
-        assert_eq!(ring.circle().slots_of(1).len(), 4, "nobody is left out");
+        assert_eq!(ring.slots_of(1).len(), 4, "nobody is left out");
     }
 
     #[test]
     fn a_key_beyond_the_last_point_wraps_around() {
         let ring = Ring::build(&[("a", 1), ("b", 1)]);
-        let last = ring.point(ring.circle().len() - 1).unwrap();
-        assert_eq!(ring.enter(last), ring.circle().len() - 1);
+        let last = ring.point(ring.count() - 1).unwrap();
+        assert_eq!(ring.enter(last), ring.count() - 1);
         assert_eq!(ring.enter(last + 1), 0);
         assert_eq!(ring.enter(u32::MAX), 0);
         assert_eq!(Ring::build(&[]).enter(5), 0);
@@ -197,12 +218,12 @@ mod tests {
             let ring = Ring::build(&servers.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
             let mut arcs = [0f64; 10];
             let mut before = 0;
-            for slot in 0..ring.circle().len() {
+            for slot in 0..ring.count() {
                 let point = ring.point(slot).unwrap();
-                arcs[ring.circle().owner(slot).unwrap()] += f64::from(point - before);
+                arcs[ring.owner(slot).unwrap()] += f64::from(point - before);
                 before = point;
             }
-            arcs[ring.circle().owner(0).unwrap()] += f64::from(u32::MAX - before);
+            arcs[ring.owner(0).unwrap()] += f64::from(u32::MAX - before);
             let fair = f64::from(u32::MAX) / 10.0;
             sum += arcs.iter().map(|arc| (arc / fair - 1.0).powi(2)).sum::<f64>() / 10.0;
         }
@@ -216,8 +237,8 @@ mod tests {
         fn the_index_finds_what_a_search_finds(count in 1usize..60, hashes in prop::collection::vec(any::<u32>(), 100)) {
             let names = names(count);
             let ring = Ring::build(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
-            for hash in hashes.into_iter().chain(ring.points.iter().copied().take(50)) {
-                let found = ring.points.partition_point(|point| *point < hash);
+            for hash in hashes.into_iter().chain(ring.points.iter().map(|point| point.at).take(50)) {
+                let found = ring.points.partition_point(|point| point.at < hash);
                 prop_assert_eq!(ring.enter(hash), found % ring.points.len());
             }
         }

@@ -33,9 +33,6 @@ pub struct RoundRobin {
     weight: i64,
     /// The group of the one backend that weighs as much as all others.
     heavy: Option<usize>,
-    /// Whom the credit belongs to, and what it is owed, between it and the others.
-    creditor: usize,
-    credit: i64,
     last: usize,
 }
 
@@ -57,6 +54,8 @@ struct Group {
     turn: u64,
     cycle: u64,
     served: Option<Departure>,
+    /// What it is owed, between it and all others, for when it is the heavy one.
+    credit: i64,
 }
 
 impl Group {
@@ -66,7 +65,8 @@ impl Group {
     }
 
     fn departure(&self) -> Departure {
-        let fraction = ((2 * self.turn + 1) << 32).checked_div(2 * self.turns()).unwrap_or(0);
+        // Turns stay below 2³²: weights have 16 bits, and nobody has 65 537 backends.
+        let fraction = ((2 * self.turn + 1) << 31).checked_div(self.turns()).unwrap_or(0);
         Departure { cycle: self.cycle, fraction: fraction as u32 }
     }
 
@@ -79,9 +79,10 @@ impl Group {
 
     /// After its number of turns has changed: its first departure from `now` on that it has not made.
     fn rejoin(&mut self, now: Departure) {
-        let passed = (u64::from(now.fraction) * self.turns()) >> 32;
-        (self.turn, self.cycle) = (passed.saturating_sub(1), now.cycle);
-        while self.departure() < now || Some(self.departure()) <= self.served {
+        let from = now.max(self.served.unwrap_or(now));
+        let passed = (u64::from(from.fraction) * self.turns()) >> 32;
+        (self.turn, self.cycle) = (passed.saturating_sub(1), from.cycle);
+        while self.departure() < from || Some(self.departure()) == self.served {
             self.advance();
         }
     }
@@ -114,6 +115,7 @@ impl RoundRobin {
                     turn: 0,
                     cycle: 0,
                     served: None,
+                    credit: 0,
                 }),
             }
             if let Some(entry) = seat_of.get_mut(*place) {
@@ -127,8 +129,6 @@ impl RoundRobin {
             now: Departure::default(),
             weight: 0,
             heavy: None,
-            creditor: usize::MAX,
-            credit: 0,
             last: usize::MAX,
             groups: groups.into(),
             seats: seats.into(),
@@ -165,9 +165,6 @@ impl RoundRobin {
         let heavy = self.active.next(0).filter(|first| self.outweighs(*first));
         if heavy != self.heavy {
             let before = std::mem::replace(&mut self.heavy, heavy);
-            if let Some(heavy) = heavy.filter(|heavy| *heavy != self.creditor) {
-                (self.creditor, self.credit) = (heavy, 0);
-            }
             for changed in [before, heavy].into_iter().flatten() {
                 if let Some(group) = self.groups.get_mut(changed).filter(|group| group.usable > 0) {
                     group.rejoin(self.now);
@@ -175,7 +172,6 @@ impl RoundRobin {
                 self.enter(changed);
             }
         }
-        self.credit = self.credit.clamp(-self.weight, self.weight);
         self.enter(index);
     }
 
@@ -209,11 +205,12 @@ impl RoundRobin {
         let group = self.groups.get_mut(heavy)?;
         let own = i64::from(group.weight);
         let others = self.weight - own;
-        if self.credit + own >= others - self.credit {
-            self.credit -= others;
+        let credit = group.credit.clamp(-self.weight, self.weight);
+        if credit + own >= others - credit {
+            group.credit = credit - others;
             return self.open.next(group.first);
         }
-        self.credit += own;
+        group.credit = credit + own;
         let next = self.next_group()?;
         self.depart(next)
     }

@@ -152,3 +152,273 @@ impl Selector {
         self.layout.tiers().get(tier)?.members.get(place).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::balance::layout::{Member, Spec};
+
+    fn members(weights: &[u16], backups: usize) -> Vec<Member> {
+        let primaries = weights.len().saturating_sub(backups);
+        let member = |(index, weight): (usize, &u16)| Member {
+            name: Arc::from(format!("10.0.0.{index}:80")),
+            weight: *weight,
+            backup: index >= primaries,
+        };
+        weights.iter().enumerate().map(member).collect()
+    }
+
+    fn selector(algorithm: Algorithm, weights: &[u16]) -> Selector {
+        Selector::new(Arc::new(Layout::new(&Spec::new(algorithm, members(weights, 0)))), 0, 0)
+    }
+
+    fn request(selector: &Selector, number: u32) -> Request<'static> {
+        Request { key: selector.layout().key(&number.to_be_bytes()), tried: &[], now: 0 }
+    }
+
+    fn any_algorithm() -> impl Strategy<Value = Algorithm> {
+        prop::sample::select(Algorithm::ALL.to_vec())
+    }
+
+    #[test]
+    fn a_backup_works_only_while_no_primary_can() {
+        for algorithm in Algorithm::ALL {
+            let layout = Layout::new(&Spec::new(algorithm, members(&[1, 1, 1], 1)));
+            let mut selector = Selector::new(Arc::new(layout), 0, 0);
+            let pick = |selector: &mut Selector, tried: &[usize]| {
+                selector
+                    .pick(Request { tried, ..request(selector, 5) })
+                    .inspect(|index| selector.finished(*index))
+            };
+            assert_ne!(pick(&mut selector, &[]), Some(2), "{algorithm:?}");
+            assert_eq!(pick(&mut selector, &[0, 1]), Some(2), "{algorithm:?}");
+            assert_eq!(pick(&mut selector, &[0, 1, 2]), None, "{algorithm:?}");
+            selector.set_fitness(0, Fitness::Ailing, 0);
+            assert_eq!(pick(&mut selector, &[]), Some(1), "{algorithm:?}");
+            selector.set_full(1, true);
+            assert_eq!(pick(&mut selector, &[]), Some(2), "{algorithm:?}");
+            selector.set_full(1, false);
+            assert_eq!(pick(&mut selector, &[]), Some(1), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn workers_and_instances_with_other_seeds_begin_elsewhere_and_even_out() {
+        for algorithm in [Algorithm::RoundRobin, Algorithm::LeastConnections, Algorithm::LeastResponseTime] {
+            let layout = Arc::new(Layout::new(&Spec::new(algorithm, members(&[1; 3], 0))));
+            let mut instances = [7, 8, 9].map(|seed| Selector::new(layout.clone(), seed, 0));
+            let first: HashSet<_> =
+                instances.iter_mut().map(|selector| selector.pick(Request::default())).collect();
+            assert_eq!(first.len(), 3, "{algorithm:?}");
+        }
+        let layout = Arc::new(Layout::new(&Spec::new(Algorithm::RoundRobin, members(&[1; 4], 0))));
+        let mut counts = [0; 4];
+        for seed in 0..3 {
+            let mut selector = Selector::new(layout.clone(), seed, 0);
+            (0..300).for_each(|_| counts[selector.pick(Request::default()).unwrap()] += 1);
+        }
+        assert_eq!(counts, [225; 4]);
+    }
+
+    #[test]
+    fn keyed_choices_are_the_same_whatever_the_seed_and_the_past() {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.is_keyed()) {
+            let here = &mut selector(algorithm, &[1, 2, 3, 4]);
+            let layout = Layout::new(&Spec::new(algorithm, members(&[1, 2, 3, 4], 0)));
+            let there = &mut Selector::new(Arc::new(layout), 99, 12_345);
+            for fitness in [Fitness::Ailing, Fitness::Out, Fitness::Fit] {
+                there.set_fitness(1, fitness, 0);
+                there.set_fitness(3, fitness, 0);
+            }
+            for number in 0..1_000 {
+                let request = request(here, number);
+                assert_eq!(here.pick(request), there.pick(request), "{algorithm:?}");
+            }
+        }
+    }
+
+    /// A recovered backend among busy ones: its part of the picks grows over the slow start.
+    #[test]
+    fn a_recovered_backend_ramps_up_whatever_the_algorithm() {
+        for algorithm in [
+            Algorithm::RoundRobin,
+            Algorithm::LeastConnections,
+            Algorithm::LeastResponseTime,
+            Algorithm::Random,
+            Algorithm::PowerOfTwo,
+        ] {
+            let spec =
+                Spec { slow_start: Duration::from_secs(10), ..Spec::new(algorithm, members(&[1; 4], 0)) };
+            let mut selector = Selector::new(Arc::new(Layout::new(&spec)), 0, 0);
+            selector.set_fitness(0, Fitness::Ailing, 0);
+            selector.set_fitness(0, Fitness::Fit, 0);
+            let mut window = std::collections::VecDeque::new();
+            let mut picks = [0u32; 4];
+            for now in 0..12_000 {
+                // Each request stays for 60 ms, so 60 are in flight.
+                let index = selector.pick(Request { now, ..Request::default() }).unwrap();
+                picks[(now / 3_000) as usize] += u32::from(index == 0);
+                window.push_back(index);
+                if window.len() == 60 {
+                    let ended = window.pop_front().unwrap();
+                    selector.responded(ended, Duration::from_millis(60), now);
+                    selector.finished(ended);
+                }
+            }
+            let [first, second, third, warm] = picks;
+            assert!(
+                first < 350 && first < second && second < third && third < warm,
+                "{algorithm:?}: {picks:?}"
+            );
+            assert!(warm > 600, "{algorithm:?}: {picks:?}");
+        }
+    }
+
+    #[test]
+    fn a_last_resort_is_ailing_and_neither_out_nor_full_nor_tried() {
+        for algorithm in Algorithm::ALL {
+            let selector = &mut selector(algorithm, &[1; 5]);
+            for (index, fitness) in
+                [Fitness::Ailing, Fitness::Ailing, Fitness::Ailing, Fitness::Out, Fitness::Ailing]
+                    .into_iter()
+                    .enumerate()
+            {
+                selector.set_fitness(index, fitness, 0);
+            }
+            assert!(!selector.has_fit());
+            selector.set_full(4, true);
+            let tried = [0];
+            let seen: HashSet<_> = (0..100)
+                .map(|number| {
+                    selector.pick_ailing(Request { tried: &tried, ..request(selector, number) }).unwrap()
+                })
+                .collect();
+            assert_eq!(seen, HashSet::from([1, 2]), "{algorithm:?}");
+            assert_eq!(selector.in_flight(1) + selector.in_flight(2), 100);
+            assert_eq!(selector.pick(request(selector, 0)), None);
+        }
+    }
+
+    #[test]
+    fn a_new_selector_knows_what_the_old_one_knew() {
+        for algorithm in Algorithm::ALL {
+            let spec =
+                Spec { slow_start: Duration::from_secs(10), ..Spec::new(algorithm, members(&[1; 3], 0)) };
+            let layout = Arc::new(Layout::new(&spec));
+            let mut old = Selector::new(layout.clone(), 0, 0);
+            old.set_fitness(0, Fitness::Out, 0);
+            (0..5).for_each(|_| old.started(1));
+            old.set_full(1, true);
+            old.set_fitness(2, Fitness::Ailing, 0);
+            old.set_fitness(2, Fitness::Fit, 1_000);
+            let mut new = Selector::new(layout, 0, 0);
+            (0..3).for_each(|index| new.inherit(index, &old, index));
+            assert_eq!([0, 1, 2].map(|index| new.in_flight(index)), [0, 5, 0]);
+            let picks: Vec<_> = (0..9).map(|_| new.pick(request(&new, 1)).unwrap()).collect();
+            assert_eq!(picks, [2; 9], "{algorithm:?}");
+            new.set_full(1, false);
+            assert!((0..9).any(|number| new.pick(request(&new, number)) == Some(1)), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_cluster_has_nobody() {
+        for algorithm in Algorithm::ALL {
+            for weights in [&[][..], &[0, 0][..]] {
+                let selector = &mut selector(algorithm, weights);
+                assert_eq!(selector.pick(Request::default()), None);
+                assert_eq!(selector.pick_ailing(Request::default()), None);
+                assert!(!selector.has_fit());
+                selector.finished(7);
+                selector.set_fitness(7, Fitness::Fit, 0);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: a pick is fit, has room, was not tried and weighs something, a backup
+        /// has no usable primary, nobody usable means nobody, and all counts come back to zero.
+        #[test]
+        fn a_pick_is_always_allowed(
+            algorithm in any_algorithm(),
+            weights in prop::collection::vec(0u16..5, 1..12),
+            backups in 0usize..4,
+            bounded in prop::option::of(prop::sample::select(vec![1.0, 1.25])),
+            steps in prop::collection::vec((0usize..6, 0usize..12, 0u32..1000), 1..120),
+        ) {
+            let spec = Spec {
+                slow_start: Duration::from_millis(300),
+                bounded_load: bounded,
+                maglev_slots: 101,
+                ..Spec::new(algorithm, members(&weights, backups))
+            };
+            let mut selector = Selector::new(Arc::new(Layout::new(&spec)), 3, 0);
+            let count = weights.len();
+            let (mut fitness, mut full, mut running) = (vec![Fitness::Fit; count], vec![false; count], Vec::new());
+            for (now, (what, index, number)) in (0..).step_by(17).zip(steps) {
+                let index = index % count;
+                match what {
+                    0 => {
+                        fitness[index] = [Fitness::Fit, Fitness::Ailing, Fitness::Out][number as usize % 3];
+                        selector.set_fitness(index, fitness[index], now);
+                    }
+                    1 => {
+                        full[index] = number % 2 == 0;
+                        selector.set_full(index, full[index]);
+                    }
+                    2 if !running.is_empty() => {
+                        let ended = running.swap_remove(number as usize % running.len());
+                        selector.responded(ended, Duration::from_millis(u64::from(number)), now);
+                        selector.finished(ended);
+                    }
+                    _ => {}
+                }
+                let tried = [number as usize % count, (number / 7) as usize % count];
+                let tried = &tried[..what % 3];
+                let usable = |index: &usize| {
+                    weights[*index] > 0 && fitness[*index] == Fitness::Fit && !full[*index] && !tried.contains(index)
+                };
+                let allowed: Vec<_> = (0..count).filter(usable).collect();
+                let primaries: Vec<_> = allowed.iter().copied().filter(|index| !spec.members[*index].backup).collect();
+                let allowed = if primaries.is_empty() { allowed } else { primaries };
+                let picked = selector.pick(Request { key: selector.layout().key(&number.to_be_bytes()), tried, now });
+                match picked {
+                    Some(index) => {
+                        prop_assert!(allowed.contains(&index), "{} of {:?}", index, allowed);
+                        running.push(index);
+                    }
+                    None => prop_assert!(allowed.is_empty(), "nobody of {:?}", allowed),
+                }
+                for index in 0..count {
+                    let held = running.iter().filter(|running| **running == index).count();
+                    prop_assert_eq!(selector.in_flight(index) as usize, held);
+                }
+            }
+            running.into_iter().for_each(|index| selector.finished(index));
+            prop_assert!((0..count).all(|index| selector.in_flight(index) == 0));
+        }
+
+        /// With all of a thousand dead but a few, the few share the work.
+        #[test]
+        fn the_few_that_live_among_many_dead_share_the_work(algorithm in any_algorithm(), living in prop::collection::btree_set(0usize..300, 1..4)) {
+            prop_assume!(algorithm != Algorithm::First);
+            let spec = Spec { maglev_slots: 5_000, ..Spec::new(algorithm, members(&[1; 300], 0)) };
+            let mut selector = Selector::new(Arc::new(Layout::new(&spec)), 3, 0);
+            for index in (0..300).filter(|index| !living.contains(index)) {
+                selector.set_fitness(index, Fitness::Ailing, 0);
+            }
+            let mut counts = vec![0u32; 300];
+            for number in 0..600 {
+                let index = selector.pick(request(&selector, number)).unwrap();
+                counts[index] += 1;
+            }
+            for (index, count) in counts.into_iter().enumerate() {
+                prop_assert_eq!(living.contains(&index), count > 0, "{}", index);
+            }
+        }
+    }
+}
