@@ -1,6 +1,6 @@
 //! The orderly end on two workers, of which one still has work: idle, new and waiting connections.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::deadline::within;
 use crate::support::kernel::allowed_cores;
 use crate::support::ringway::Options;
 use crate::support::wire::Closing;
-use crate::support::{Backend, Client, Holding, PATIENCE, Ringway};
+use crate::support::{Acceptor, Backend, Client, Holding, PATIENCE, Ringway, eventually};
 
 /// What happens without waiting for anything; far below the shutdown time-out of 25 s.
 const PROMPTLY: Duration = Duration::from_secs(2);
@@ -126,4 +126,76 @@ fn what_waits_in_the_accept_queue_when_the_end_begins_is_answered() {
         drop(clients);
         assert_eq!(ringway.wait_exit(PATIENCE), Some(0));
     }
+}
+
+/// In TCP mode a connection is what runs: it goes on to its own end, and no other one begins.
+#[test]
+fn tunnels_go_on_to_their_own_end() {
+    let acceptor = Acceptor::new();
+    let mut ringway = Ringway::options().tcp().backend(&acceptor.place).json().start();
+    let mut tunnels: Vec<_> = (0..3).map(|_| acceptor.tunnel(&ringway)).collect();
+    ringway.signal(libc::SIGTERM);
+    // Those that come before the order arrives are tunnels like any other.
+    let mut early = 0;
+    let refused = within(PROMPTLY, || {
+        let Ok(client) = Client::try_connect(ringway.address()) else { return Some(()) };
+        drop((client, acceptor.accept()));
+        early += 1;
+        None
+    });
+    assert!(refused.is_some(), "new connections are still taken");
+    while let Some((mut client, mut backend)) = tunnels.pop() {
+        assert!(ringway.ended().is_none(), "it did not wait for its tunnels");
+        client.send(b"still ").unwrap();
+        assert_eq!(backend.take_exactly(6).unwrap(), b"still ");
+        backend.send(b"here").unwrap();
+        backend.finish();
+        assert_eq!(client.take_to_end().unwrap(), b"here");
+        client.finish();
+        assert_eq!(backend.take_to_end().unwrap(), b"");
+    }
+    // Then nothing is waited for.
+    assert_eq!(ringway.wait_exit(PROMPTLY), Some(0));
+    let line = ringway.wait_line("the farewell", |line| line.contains("\"stopped\""));
+    let finished = |count: i32| line.contains(&format!("\"finished\":{count},"));
+    // Some of the early ones may have ended before the order.
+    assert!((3..=3 + early).any(finished) && line.contains("\"cut\":0"), "{line}");
+}
+
+/// Opens tunnels, one of them half-closed and one blocked, and ends them all by `end`; the peers see no clean end.
+fn cut_tunnels(options: Options, end: impl Fn(&Ringway)) {
+    let acceptor = Acceptor::new();
+    let mut ringway = options.tcp().backend(&acceptor.place).json().start();
+    let mut tunnels: Vec<_> = (0..2).map(|_| acceptor.tunnel(&ringway)).collect();
+    let (mut client, mut blocked) = (tunnels[0].0.stream.try_clone().unwrap(), acceptor.tunnel(&ringway));
+    client.write_all(b"words").unwrap();
+    blocked.0.stream.set_nonblocking(true).unwrap();
+    eventually("a full way", || blocked.0.stream.write_all(&[b'x'; 1 << 20]).err());
+    blocked.0.stream.set_nonblocking(false).unwrap();
+    assert_eq!(tunnels[0].1.take_exactly(5).unwrap(), b"words");
+    end(&ringway);
+    assert_eq!(ringway.wait_exit(PROMPTLY), Some(0));
+    let line = ringway.wait_line("the farewell", |line| line.contains("\"stopped\""));
+    assert!(line.contains("\"finished\":0") && line.contains("\"cut\":3"), "{line}");
+    tunnels.push(blocked);
+    for (mut client, mut backend) in tunnels {
+        assert_eq!((client.wait_closed(), backend.wait_closed()), (Closing::Reset, Closing::Reset));
+    }
+}
+
+#[test]
+fn tunnels_that_do_not_end_in_time_are_cut() {
+    if cfg!(debug_assertions) {
+        // 25 s become 250 ms.
+        cut_tunnels(Ringway::options().hastened(100), |ringway| ringway.signal(libc::SIGTERM));
+    }
+}
+
+#[test]
+fn a_second_signal_cuts_tunnels_at_once() {
+    cut_tunnels(Ringway::options(), |ringway| {
+        ringway.signal(libc::SIGTERM);
+        ringway.wait_line("the first one to be understood", |line| line.contains("\"stopping"));
+        ringway.signal(libc::SIGTERM);
+    });
 }

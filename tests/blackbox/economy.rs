@@ -1,8 +1,19 @@
-//! What a warm exchange costs the kernel: two poll operations on the ring, no pipe, no new connection.
+//! What a warm exchange costs the kernel: two poll operations on the ring, few calls, no pipe, no new connection.
 
-use crate::support::{Backend, Ringway};
+use crate::support::tracer::Tracer;
+use crate::support::{Acceptor, Backend, Ringway};
 
 const EXCHANGES: u64 = 1_000;
+
+/// Checks the ring's count after `EXCHANGES` exchanges: two for each. The rest: accept, timer, doorbell, the looks through
+/// the pools, for as long as the suite may be slow.
+fn check_ring_operations(ringway: &Ringway) {
+    // The count is published once a second.
+    let stats = ringway.wait_stats("the ring's count", |stats| stats.counter("ring_polls") >= 2 * EXCHANGES);
+    let others = 100 + EXCHANGES / 10;
+    assert!(stats.counter("ring_polls") <= 2 * EXCHANGES + others, "{}", stats.counter("ring_polls"));
+    assert_eq!(stats.counter("spliced_bytes"), 0);
+}
 
 #[test]
 fn a_warm_exchange_takes_two_ring_operations() {
@@ -12,10 +23,37 @@ fn a_warm_exchange_takes_two_ring_operations() {
     for _ in 0..EXCHANGES {
         assert_eq!(client.get("/").text(), "a");
     }
-    // The count is published once a second.
-    let stats = ringway.wait_stats("the ring's count", |stats| stats.counter("ring_polls") >= 2 * EXCHANGES);
-    // The rest: accept, timer, doorbell, the looks through the pools, for as long as the suite may be slow.
-    let others = 100 + EXCHANGES / 10;
-    assert!(stats.counter("ring_polls") <= 2 * EXCHANGES + others, "{}", stats.counter("ring_polls"));
-    assert_eq!((backend.connections(), stats.counter("spliced_bytes")), (1, 0));
+    check_ring_operations(&ringway);
+    assert_eq!(backend.connections(), 1);
+}
+
+/// A round trip through a tunnel: each message wakes its direction once and is received and sent once.
+#[test]
+fn a_warm_round_trip_takes_two_ring_operations_and_four_calls() {
+    let acceptor = Acceptor::new();
+    let ringway = Ringway::options().tcp().backend(&acceptor.place).json().start();
+    let (mut client, mut backend) = acceptor.tunnel(&ringway);
+    let mut trips = |count: u64| {
+        for _ in 0..count {
+            client.send(&[b'x'; 100]).unwrap();
+            backend.take_exactly(100).unwrap();
+            backend.send(&[b'y'; 100]).unwrap();
+            client.take_exactly(100).unwrap();
+        }
+    };
+    trips(EXCHANGES);
+    check_ring_operations(&ringway);
+    let Some(tracer) = Tracer::attach(&ringway) else {
+        eprintln!("no tracer here that may look at the calls of another process");
+        return;
+    };
+    trips(EXCHANGES);
+    let calls = tracer.calls();
+    let data: u64 = ["recvfrom", "sendto", "recvmsg", "sendmsg", "splice", "readv", "writev"]
+        .iter()
+        .filter_map(|name| calls.get(*name))
+        .sum();
+    assert!((4 * EXCHANGES..=4 * EXCHANGES + 20).contains(&data), "{calls:?}");
+    let enters = calls.get("io_uring_enter").copied().unwrap_or(0);
+    assert!(enters <= 2 * EXCHANGES + EXCHANGES / 10, "{calls:?}");
 }

@@ -1,6 +1,6 @@
 //! A backend without a script: the test accepts its connections and holds both ends of a tunnel in its own hands.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 use super::client::Client;
@@ -31,10 +31,6 @@ impl Acceptor {
         let place = listener.local_addr().unwrap().to_string();
         listener.set_nonblocking(true).unwrap();
         Self { place, listener: listener.into() }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.place.parse().unwrap()
     }
 
     /// The next connection.

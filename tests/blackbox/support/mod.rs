@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod deadline;
 pub(crate) mod directory;
 pub(crate) mod holding;
+pub(crate) mod introduction;
 pub(crate) mod kernel;
 pub(crate) mod message;
 pub(crate) mod ringway;
@@ -15,6 +16,7 @@ pub(crate) mod run;
 pub(crate) mod seed;
 pub(crate) mod stats;
 pub(crate) mod torrent;
+pub(crate) mod tracer;
 pub(crate) mod wire;
 
 pub(crate) use acceptor::Acceptor;

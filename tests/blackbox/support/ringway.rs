@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -189,6 +189,11 @@ impl Ringway {
     /// A connection to the first listener, wherever that is.
     pub(crate) fn client(&self) -> Client {
         Client::connect_to(&self.places[0])
+    }
+
+    /// A connection from this address of the host.
+    pub(crate) fn client_from(&self, source: IpAddr) -> Client {
+        Client::connect_from(source, self.address())
     }
 
     /// One GET on a connection of its own.
