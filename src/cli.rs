@@ -112,8 +112,6 @@ pub enum UsageError {
     Cores(#[from] CoresError),
     #[error("`{flag}`: configuration files are not yet available, use flags (see `ringway --help`)")]
     ConfigurationFile { flag: &'static str },
-    #[error("`--mode udp` is not yet available, this version has `--mode http` and `--mode tcp`")]
-    UdpNotYet,
     #[error("`{flag}` does not go with `--mode {mode}`")]
     NotForMode { flag: &'static str, mode: &'static str },
     #[error("`--backends`: `{address}` is a UNIX stream socket, which does not go with `--mode udp`")]
@@ -164,7 +162,7 @@ fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Re
     let mode = match cli.mode {
         None | Some(ModeName::Http) => Mode::Http,
         Some(ModeName::Tcp) => Mode::Tcp,
-        Some(ModeName::Udp) => return Err(UsageError::UdpNotYet),
+        Some(ModeName::Udp) => Mode::Udp,
     };
     check_flags_for_mode(&cli, mode)?;
     let algorithm = cli.balance.map_or(Ok(Algorithm::default()), available_algorithm)?;
@@ -437,11 +435,12 @@ mod tests {
     }
 
     #[test]
-    fn streams_and_unix_sockets_are_understood() {
+    fn every_mode_and_unix_sockets_are_understood() {
         let tcp =
             run_options(&["--mode=tcp", "--listen=unix:/l", "--backends=unix:/b,tcp://a:1", "--down-text=x"]);
         assert_eq!((tcp.mode, tcp.down_text.as_str()), (Mode::Tcp, "x\n"));
         assert_eq!(tcp.listen[0].to_string(), "unix:/l");
+        assert_eq!(run_options(&["--mode=udp", "--backends=udp://a:1,b:2"]).mode, Mode::Udp);
     }
 
     #[test]
@@ -462,7 +461,10 @@ mod tests {
     fn wrong_tokens_are_named_with_what_would_be_right() {
         for (args, tokens) in [
             (&["--mode=smtp"][..], &["'smtp'", "http"][..]),
-            (&["--mode=udp", "--backends=a:1"], &["`--mode udp` is not yet available"]),
+            (&["--mode=udp", "--backends=tcp://a:1"], &["`tcp://a:1`", "`udp://a:1` or `a:1`"]),
+            (&["--mode=udp", "--backends=unix:/a"], &["`unix:/a`", "`--mode udp`"]),
+            (&["--mode=udp", "--backends=a:1", "--listen=unix:/a"], &["`--listen unix:…`", "`--mode udp`"]),
+            (&["--mode=udp", "--backends=a:1", "--send-proxy=v2"], &["`--send-proxy`", "`--mode udp`"]),
             (&[HTTP, "--down-text=x"], &["`--down-text`", "`--mode http`"]),
             (&[HTTP, "--send-proxy=v3"], &["'v3'", "v1, v2"]),
             (&[HTTP, "--accept-proxy=lan"], &["'lan'", "is not a network"]),

@@ -24,5 +24,6 @@ pub mod stats;
 pub mod syntax;
 pub mod sys;
 pub mod tcp;
+pub mod udp;
 pub mod upstream;
 pub mod worker;

@@ -95,11 +95,35 @@ pub const ATTEMPTS_MAX: usize = 3;
 /// Bytes thrown away after our last word to a client, so that the close does not destroy it.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Datagram flows of one worker, all its listeners together; beyond it the one that was silent longest is forgotten.
+/// Each takes a descriptor and a local port, of which a host has some 28 000 for each of its addresses.
+pub const UDP_SESSIONS_MAX: usize = 8192;
+
+/// Messages received or sent by one call: the price of a call is spread well enough over so many.
+pub const UDP_BATCH_MAX: usize = 32;
+
+/// Replies taken from one flow before others get their turn.
+pub const UDP_BURST_MAX: usize = 16;
+
+/// Flows (and the listener) that are served between two looks at everything else.
+pub const UDP_EVENTS_MAX: usize = 64;
+
+/// Largest datagram that is kept until its flow's first answer, so that it can be sent to another backend: what fits
+/// an Ethernet frame.
+pub const UDP_OPENING_BYTES_MAX: usize = 1472;
+
+/// Wanted size of a datagram listener's queues; the kernel's default holds fewer than 300 small datagrams.
+pub const UDP_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// While shutting down, a datagram flow ends when it has been silent for so long.
+pub const UDP_DRAIN_SILENCE: Duration = Duration::from_secs(1);
+
 const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEADROOM_BYTES < SMALL_BUFFER_BYTES && SMALL_BUFFER_BYTES < BUFFER_BYTES);
 const _: () = assert!(PROXY_HEADER_BYTES_MAX < SMALL_BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(TRAILER_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
+const _: () = assert!(UDP_BURST_MAX < UDP_BATCH_MAX);
 const _: () = assert!(PIPES_KEPT_MAX <= PIPES_MAX);
 const _: () = assert!(PIPE_BYTES.is_power_of_two());

@@ -19,6 +19,7 @@ use crate::{
         alarm::{self, Alarms},
         buffer::BufferPool,
         pipes::PipePool,
+        tray::Tray,
     },
     relay::flow::Supplies,
     stats::{names::Count, view::BackendCells, worker::WorkerStats},
@@ -38,6 +39,8 @@ pub struct Shard {
     pub date: DateCache,
     /// Where heads are rewritten; never held across a wait.
     pub scratch: RefCell<Vec<u8>>,
+    /// Where datagrams lie while they are passed on; never held across a wait.
+    pub tray: RefCell<Option<Box<Tray>>>,
     setup: RefCell<Rc<Setup>>,
     /// What was in force before, for what other workers still send by it.
     before: RefCell<Option<Rc<Setup>>>,
@@ -85,6 +88,7 @@ impl Shard {
             timeouts: Cell::new(plan.timeouts),
             headers: Cell::new(plan.headers),
             offset,
+            tray: RefCell::default(),
             draining: Cell::new(false),
             stats,
         }))

@@ -26,4 +26,3 @@ pub mod spill;
 mod tier;
 pub mod tournament;
 pub mod warmup;
-

@@ -28,6 +28,12 @@ impl Attempt {
         self.cluster.reconsider(&self.backend, now);
     }
 
+    /// The endpoint at this place has answered.
+    pub fn answered(&self, place: usize, now: Millis) {
+        self.backend.answered(place);
+        self.cluster.reconsider(&self.backend, now);
+    }
+
     /// It has failed: the backend is set aside if it is to blame.
     pub fn failed(&self, fault: Fault, now: Millis) {
         self.backend.blame(fault, now);

@@ -95,6 +95,21 @@ impl Backend {
         })
     }
 
+    /// The place of the endpoint that worked last.
+    pub fn preferred(&self) -> usize {
+        self.preferred.get()
+    }
+
+    /// How many endpoints it has.
+    pub fn endpoint_count(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// The endpoint at a place.
+    pub fn endpoint(&self, place: usize) -> Option<&Endpoint> {
+        self.endpoints.get(place)
+    }
+
     /// Where connections to it are made from.
     pub fn sources(&self) -> Rc<Sources> {
         Rc::clone(&self.sources.borrow())
@@ -133,6 +148,11 @@ impl Backend {
     /// A connection was made, to the endpoint at this place.
     pub fn connected(&self, place: usize) {
         self.stats.count(BackendCount::Connects);
+        self.answered(place);
+    }
+
+    /// The endpoint at this place has shown that it is there, which forgives everything.
+    pub fn answered(&self, place: usize) {
         self.preferred.set(place);
         if self.setback.replace(Setback::default()) != Setback::default() {
             self.stats.lower(BackendLevel::Skipped);

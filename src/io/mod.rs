@@ -10,3 +10,4 @@ pub mod pipes;
 pub mod readiness;
 pub mod reuse;
 pub mod stream;
+pub mod tray;

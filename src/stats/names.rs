@@ -34,8 +34,8 @@ statistics! {
         ConnectionsAccepted "connections_accepted" "Client connections taken from this worker's accept queue.",
         ConnectionsHandedOver "connections_handed_over" "Accepted connections given to a less loaded worker.",
         ConnectionsReceived "connections_received" "Connections taken over from another worker.",
-        ConnectionsCut "connections_cut" "Connections cut because the shutdown's time was over.",
-        ConnectionsFinished "connections_finished" "Connections that ended by themselves while shutting down.",
+        ConnectionsCut "connections_cut" "Connections and datagram flows cut because the shutdown's time was over.",
+        ConnectionsFinished "connections_finished" "Connections and datagram flows that ended by themselves while shutting down.",
         ConnectionPanics "connection_panics" "Connections closed because of an internal error (panic).",
         AcceptErrorsDescriptors "accept_errors_descriptors" "Accepts refused for want of descriptors or memory.",
         AcceptErrorsAborted "accept_errors_aborted" "Connections gone before they were accepted.",
@@ -78,6 +78,21 @@ statistics! {
         FaultLocal "fault_local" "Exchanges ended for want of descriptors, ports or memory here.",
         FaultNoBackend "fault_no_backend" "Requests for which no backend was left.",
         IdleTimeouts "idle_timeouts" "Connections closed because no request came in time.",
+        UdpClientReceived "udp_client_received" "Datagrams received from clients.",
+        UdpClientSent "udp_client_sent" "Datagrams sent to clients.",
+        UdpUpstreamReceived "udp_upstream_received" "Datagrams received from backends.",
+        UdpUpstreamSent "udp_upstream_sent" "Datagrams sent to backends.",
+        UdpSessionsOpened "udp_sessions_opened" "Datagram flows that were given a backend.",
+        UdpSessionsExpired "udp_sessions_expired" "Datagram flows forgotten after their idle time.",
+        UdpSessionsEvicted "udp_sessions_evicted" "Datagram flows forgotten early, to make room for others.",
+        UdpRefused "udp_refused" "Times a backend's host answered that nobody receives there (ICMP port unreachable).",
+        UdpUnreachable "udp_unreachable" "Datagrams dropped, or flows moved, because no way leads to the receiver.",
+        UdpOversized "udp_oversized" "Datagrams dropped because they are too large for the way on.",
+        UdpTruncated "udp_truncated" "Datagrams dropped because a part of them was lost on receipt.",
+        UdpDropped "udp_dropped" "Datagrams dropped because a queue was full.",
+        UdpExhausted "udp_exhausted" "Datagrams dropped for want of descriptors, ports or memory here.",
+        UdpNoBackend "udp_no_backend" "Datagrams dropped because no backend was left.",
+        UdpTurnedAway "udp_turned_away" "Datagrams of new flows dropped while shutting down.",
         RingPolls "ring_polls" "Poll operations that fired on the ring.",
         Turns "turns" "Times a stream gave way to others after moving its share.",
     }
@@ -89,6 +104,7 @@ statistics! {
         ConnectionsActive "connections_active" "Open client connections.",
         ExchangesActive "exchanges_active" "Requests in progress.",
         TunnelsActive "tunnels_active" "Connections relayed without a look inside: TCP mode, and HTTP after a 101.",
+        UdpSessionsActive "udp_sessions_active" "Datagram flows that have a backend.",
         BuffersInUse "buffers_in_use" "Buffers held by connections.",
         PipesInUse "pipes_in_use" "Pipes that hold bytes in flight.",
     }
@@ -118,7 +134,7 @@ statistics! {
 statistics! {
     /// Gauges of a backend, per worker.
     BackendLevel {
-        Active "active" "Exchanges in progress on it.",
+        Active "active" "Exchanges, connections and datagram flows in progress on it.",
         Idle "idle" "Idle pooled connections to it.",
         Skipped "skipped" "1 from a refused connection until the next one that is made.",
     }

@@ -20,6 +20,20 @@ pub fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// Each datagram comes with the local address it was sent to (`ip(7)`, IP_PKTINFO; `ipv6(7)`, IPV6_RECVPKTINFO).
+pub fn tell_destination(socket: impl AsFd, is_ipv4: bool) -> io::Result<()> {
+    match is_ipv4 {
+        true => set(socket, libc::SOL_IP, libc::IP_PKTINFO, 1),
+        false => set(socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
+/// The kernel may hand over several datagrams of one flow as one message and says their size (`udp(7)`, UDP_GRO,
+/// Linux 5.0).
+pub fn put_datagrams_together(socket: impl AsFd) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,7 +42,10 @@ mod tests {
     fn an_option_that_does_not_fit_the_descriptor_is_an_error() {
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(bind_address_no_port(&udp).is_ok());
+        assert!(tell_destination(&udp, true).is_ok());
+        assert!(put_datagrams_together(&udp).is_ok());
         let (reader, _writer) = std::io::pipe().unwrap();
         assert!(bind_address_no_port(&reader).is_err());
+        assert!(tell_destination(&reader, false).is_err());
     }
 }

@@ -136,6 +136,18 @@ pub fn start_connect(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<
     }
 }
 
+/// Asks for queues of `bytes` in both directions; the kernel gives what `net.core.rmem_max` and `wmem_max` allow.
+pub fn enlarge_queues(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    // Privileged processes may ask for more than these.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, bytes).is_err() {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    if sockopt::set_socket_send_buffer_size_force(&socket, bytes).is_err() {
+        sockopt::set_socket_send_buffer_size(&socket, bytes)?;
+    }
+    Ok(())
+}
+
 /// Opens a datagram socket that speaks with `peer` alone, from an address of this host if one is given.
 pub fn connect_datagrams(peer: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let socket = inet_socket(Transport::Udp, peer.is_ipv4())?;

@@ -83,7 +83,7 @@ fn start(backend: &Backend, endpoint: &Endpoint) -> Result<(OwnedFd, bool), Faul
 }
 
 /// Tells our own poverty from a backend's refusal.
-fn fault(error: io::Error) -> Fault {
+pub fn fault(error: io::Error) -> Fault {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
             Fault::local(Phase::Connect, Kind::Exhausted)

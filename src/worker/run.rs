@@ -25,7 +25,7 @@ use crate::{
     config::plan::{ListenerPlan, Mode},
     http::{self, slots::Slots},
     io::{alarm, readiness, stream::Stream},
-    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG},
+    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
     listener::{accept, connection::Connection, spread},
     shard::Shard,
     stats::{
@@ -34,6 +34,7 @@ use crate::{
     },
     sys::{ring::RingFlags, socket},
     tcp,
+    udp::relay::Relay,
 };
 
 /// How often idle upstream connections are looked through.
@@ -183,6 +184,9 @@ impl Worker {
     fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) -> io::Result<()> {
         let setup = self.shard.setup();
         let Some(plan) = setup.plan().listeners.get(listener) else { return Ok(()) };
+        if plan.mode == Mode::Udp {
+            return self.relay_datagrams(plan, socket);
+        }
         let name = Arc::clone(&plan.name);
         let for_all = plan.endpoint.inet().is_none();
         if !for_all {
@@ -194,14 +198,42 @@ impl Worker {
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Stream::new(socket)?;
         let worker = Rc::clone(self);
-        let closing = Rc::new(Cell::new(false));
-        self.listeners.borrow_mut().push((plan.clone(), Rc::clone(&closing)));
+        let closing = self.keep(plan);
         let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
         let accepting = accept::run(Rc::clone(&self.shard), closing, queue, serve);
         self.listening.set(self.listening.get() + 1);
         let worker = Rc::clone(self);
         monoio::spawn(async move {
             accepting.await;
+            worker.listening.set(worker.listening.get().saturating_sub(1));
+            worker.mailbox.doorbell().ring();
+        });
+        Ok(())
+    }
+
+    /// Remembers a listener, to order it to close when a reload leaves it out.
+    fn keep(&self, plan: &ListenerPlan) -> Rc<Cell<bool>> {
+        let closing = Rc::new(Cell::new(false));
+        self.listeners.borrow_mut().push((plan.clone(), Rc::clone(&closing)));
+        closing
+    }
+
+    /// Passes the datagrams of a listener's socket on until the worker drains.
+    fn relay_datagrams(self: &Rc<Self>, plan: &ListenerPlan, socket: OwnedFd) -> io::Result<()> {
+        let is_udp = |listener: &&ListenerPlan| listener.mode == Mode::Udp;
+        let listeners = self.shard.setup().plan().listeners.iter().filter(is_udp).count();
+        let max = UDP_SESSIONS_MAX / listeners.max(1);
+        let closing = self.keep(plan);
+        let mut relay = Relay::new(Rc::clone(&self.shard), Arc::clone(&plan.name), closing, socket, max)?;
+        self.listening.set(self.listening.get() + 1);
+        let worker = Rc::clone(self);
+        monoio::spawn(async move {
+            // All flows of the socket share the task, so a panic is the end of all of them, but not of the socket.
+            while contain(relay.run()).await.is_err() {
+                worker.shard.stats.count(Count::ConnectionPanics);
+                relay.forget();
+            }
+            drop(relay);
             worker.listening.set(worker.listening.get().saturating_sub(1));
             worker.mailbox.doorbell().ring();
         });

@@ -46,6 +46,8 @@ mod tcp;
 mod tcp_endings;
 mod tcp_scale;
 mod tcp_streams;
+mod udp;
+mod udp_failures;
 mod unix_sockets;
 mod upgrade;
 mod upstreams;

@@ -11,7 +11,8 @@ use crate::stats::{
 };
 
 /// The sections of counters and gauges, in the order they are shown.
-const SECTIONS: [&str; 6] = ["connections", "requests", "bytes", "upstream", "faults", "resources"];
+const SECTIONS: [&str; 7] =
+    ["connections", "requests", "datagrams", "bytes", "upstream", "faults", "resources"];
 
 /// Where a counter or gauge is shown: by its name, so that a new one needs no entry here.
 fn section(name: &str) -> &'static str {
@@ -22,6 +23,8 @@ fn section(name: &str) -> &'static str {
         "connections"
     } else if begins(&["request", "response", "exchange", "tunnel", "local_replies", "upgrades"]) {
         "requests"
+    } else if begins(&["udp_"]) {
+        "datagrams"
     } else if begins(&["retries_", "upstream_"]) {
         "upstream"
     } else if begins(&["fault_"]) {

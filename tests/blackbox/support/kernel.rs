@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "std has no safe way to ask the kernel for these")]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -118,6 +118,15 @@ pub(crate) fn full_listener() -> FullListener {
         assert!(waiting.len() < 16, "the queue never fills");
     }
     FullListener { address, _socket: socket, _waiting: waiting }
+}
+
+/// Cuts what `socket` sends into datagrams of `size` bytes, the way a sender of bulk does.
+pub(crate) fn cut_datagrams(socket: &UdpSocket, size: u16) {
+    let size = libc::c_int::from(size);
+    let length = libc::socklen_t::try_from(size_of_val(&size)).unwrap();
+    let (socket, value) = (socket.as_raw_fd(), (&raw const size).cast());
+    // SAFETY: the pointer is to a live integer of the length given.
+    checked(unsafe { libc::setsockopt(socket, libc::SOL_UDP, libc::UDP_SEGMENT, value, length) }).unwrap();
 }
 
 /// Makes the coming close of `stream` a reset.

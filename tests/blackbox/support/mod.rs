@@ -5,6 +5,7 @@
 pub(crate) mod acceptor;
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod datagram;
 pub(crate) mod deadline;
 pub(crate) mod directory;
 pub(crate) mod holding;

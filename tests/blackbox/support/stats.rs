@@ -76,8 +76,14 @@ impl Stats {
 
     /// Nothing is going on and nothing was forgotten.
     pub(crate) fn is_quiet(&self) -> bool {
-        let gauges =
-            ["connections_active", "exchanges_active", "tunnels_active", "buffers_in_use", "pipes_in_use"];
+        let gauges = [
+            "connections_active",
+            "exchanges_active",
+            "tunnels_active",
+            "udp_sessions_active",
+            "buffers_in_use",
+            "pipes_in_use",
+        ];
         gauges.iter().all(|name| self.gauge(name) == 0) && self.backend_gauge("active") == 0
     }
 }

@@ -1,0 +1,225 @@
+//! A listener's datagrams on one worker: one task that serves the clients' socket and the sockets of all its flows.
+//!
+//! All these sockets wait in one set, and the ring polls the set: one operation for however many are ready, where a
+//! poll for each would cost more than the receive that follows. Nothing on a datagram's way allocates, logs or sets a
+//! timer once its flow has a session. Dropping a relay closes everything it has open.
+
+use std::{
+    cell::{Cell, RefMut},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use super::{flow::Flow, session::Session, table::Table};
+use crate::{
+    cluster::Cluster,
+    io::{
+        alarm::{self, Alarm, Millis, Ring},
+        stream::Stream,
+        tray::{Burst, Tray},
+    },
+    limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_QUEUE_BYTES},
+    shard::Shard,
+    stats::names::Count,
+    sys::{
+        option,
+        ready_set::{self, Told},
+        socket,
+    },
+};
+
+/// The clients' socket among the tokens of sessions; no session has it.
+const CLIENTS: u64 = u64::MAX;
+
+/// Between two looks for sessions whose time is over, at least.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// One listener on one worker.
+pub struct Relay {
+    pub(super) shard: Rc<Shard>,
+    listener: Arc<str>,
+    /// The order to close without the rest of the worker.
+    ordered: Rc<Cell<bool>>,
+    /// The clients' socket.
+    pub(super) clients: OwnedFd,
+    /// The set all sockets wait in.
+    pub(super) set: Stream,
+    pub(super) sessions: Table<Flow, Session>,
+    pub(super) burst: Burst,
+    /// Takes no new flows.
+    pub(super) closing: bool,
+    /// Bytes received in this turn.
+    pub(super) turn_bytes: u64,
+    sessions_max: usize,
+    told: Told,
+    alarm: Alarm,
+    alarmed: bool,
+}
+
+impl Relay {
+    /// Prepares a bound socket. Must run inside the worker's runtime.
+    pub fn new(
+        shard: Rc<Shard>,
+        listener: Arc<str>,
+        ordered: Rc<Cell<bool>>,
+        clients: OwnedFd,
+        sessions_max: usize,
+    ) -> io::Result<Self> {
+        let address = socket::local_address(&clients)?;
+        if address.ip().is_unspecified() {
+            option::tell_destination(&clients, address.is_ipv4())?;
+        }
+        // It works without both, only not as well.
+        let _ = option::put_datagrams_together(&clients);
+        let _ = socket::enlarge_queues(&clients, UDP_QUEUE_BYTES);
+        let set = ready_set::create()?;
+        ready_set::add(&set, &clients, CLIENTS)?;
+        Ok(Relay {
+            set: Stream::new(set)?,
+            sessions: Table::new(sessions_max),
+            burst: Burst::default(),
+            closing: false,
+            turn_bytes: 0,
+            told: Told::new(UDP_EVENTS_MAX),
+            alarm: shard.alarms.register(),
+            alarmed: false,
+            sessions_max,
+            shard,
+            listener,
+            ordered,
+            clients,
+        })
+    }
+
+    /// Serves until the worker drains and the last flow has ended. It can be run again after a panic.
+    pub async fn run(&mut self) {
+        std::future::poll_fn(|cx| {
+            self.alarm.attach(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        loop {
+            match self.wait().await {
+                Ok(()) => self.turn(),
+                Err(Ring::Deadline) => {
+                    self.alarm.clear();
+                    self.alarmed = false;
+                }
+                Err(Ring::Cut) => return self.cut(),
+            }
+            if self.is_told_to_close() && !self.closing {
+                (self.closing, self.alarmed) = (true, false);
+            }
+            self.expire();
+            if self.closing && self.sessions.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for datagrams, for the next session's time to be over, or for an order.
+    async fn wait(&mut self) -> Result<(), Ring> {
+        let Relay { alarm, set, shard, closing, ordered, .. } = self;
+        let poll = |cx: &mut std::task::Context<'_>| match set.poll_readable(cx) {
+            Poll::Pending if (shard.is_draining() || ordered.get()) && !*closing => Poll::Ready(()),
+            polled => polled,
+        };
+        alarm.bound(poll).await
+    }
+
+    /// Serves whoever is ready, once. Those that have more are told again the next time, after the others.
+    fn turn(&mut self) {
+        let shard = Rc::clone(&self.shard);
+        let mut tray = tray(&shard);
+        let now = alarm::now();
+        self.turn_bytes = 0;
+        let ready = self.set.borrow().and_then(|set| self.told.look(set)).unwrap_or(0);
+        for place in 0..ready {
+            match self.told.token(place) {
+                Some(CLIENTS) => self.forward(&mut tray, now),
+                Some(token) => self.reply(&mut tray, token, now),
+                None => {}
+            }
+            if self.turn_bytes > TURN_BYTES_MAX {
+                shard.stats.count(Count::Turns);
+                break;
+            }
+        }
+        self.send_replies(&mut tray);
+    }
+
+    fn is_told_to_close(&self) -> bool {
+        self.shard.is_draining() || self.ordered.get()
+    }
+
+    /// Where new flows go now.
+    pub(super) fn cluster(&self) -> Option<Rc<Cluster>> {
+        let (setup, place) = self.shard.setup_with(&self.listener)?;
+        let cluster = setup.plan().listeners.get(place)?.cluster?;
+        setup.clusters.get(cluster).cloned()
+    }
+
+    /// How long a flow may be silent.
+    fn idle(&self) -> Millis {
+        let idle = self.shard.timeouts().udp_idle;
+        let idle = if self.closing { idle.min(UDP_DRAIN_SILENCE) } else { idle };
+        idle.as_millis() as Millis
+    }
+
+    /// Ends the flows that have been silent for too long, and sets the alarm for the next one.
+    fn expire(&mut self) {
+        if self.alarmed {
+            return;
+        }
+        let (now, idle) = (alarm::now(), self.idle());
+        while self.sessions.expire(idle, now).is_some() {
+            self.shard.stats.count(Count::UdpSessionsExpired);
+            if self.closing {
+                self.shard.stats.count(Count::ConnectionsFinished);
+            }
+        }
+        if let Some((_, used)) = self.sessions.stalest() {
+            let left = Duration::from_millis(used.saturating_add(idle).saturating_sub(now));
+            self.alarm.set(left.max(EXPIRY_PAUSE));
+            self.alarmed = true;
+        }
+    }
+
+    /// Ends every flow at once.
+    fn cut(&mut self) {
+        while self.sessions.evict().is_some() {
+            self.shard.stats.count(Count::ConnectionsCut);
+        }
+    }
+
+    /// Starts again after a panic, without any flow.
+    pub fn forget(&mut self) {
+        self.sessions = Table::new(self.sessions_max);
+        self.alarmed = false;
+        self.alarm.clear();
+        *self.shard.tray.borrow_mut() = None;
+    }
+
+    /// Makes room by forgetting the flow that was silent longest; false when there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        let evicted = self.sessions.evict().is_some();
+        if evicted {
+            self.shard.stats.count(Count::UdpSessionsEvicted);
+        }
+        evicted
+    }
+
+    /// Has the set tell of a session's socket.
+    pub(super) fn watch(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
+        ready_set::add(self.set.borrow()?, socket, token)
+    }
+}
+
+/// The worker's tray, made on first use.
+fn tray(shard: &Shard) -> RefMut<'_, Tray> {
+    RefMut::map(shard.tray.borrow_mut(), |tray| &mut **tray.get_or_insert_default())
+}
