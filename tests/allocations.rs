@@ -1,4 +1,4 @@
-//! A warm keep-alive exchange allocates nothing.
+//! A warm keep-alive exchange allocates nothing, and neither does a datagram of a flow that has a session.
 //!
 //! Runs a real worker in this process under an allocator that counts per thread, between a client and a backend on
 //! threads of their own. When the worker allocates after all, the first few allocations are shown with their
@@ -24,7 +24,7 @@ use std::{
     cell::Cell,
     fs,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -135,7 +135,7 @@ fn slot_of(name: &str) -> usize {
     THREADS.iter().position(|(thread, _)| thread.load(SeqCst) == threads[0]).expect("it has allocated before")
 }
 
-/// One worker over one backend.
+/// One worker over one backend. Each has a number of its own, by which its thread is found.
 struct Worker {
     address: SocketAddr,
     handle: Handle,
@@ -143,36 +143,36 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(backend: SocketAddr) -> Worker {
+    fn start(worker: usize, backend: SocketAddr, mode: &str) -> Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
-        let blueprint = Arc::new(Blueprint::new(plan(backend, core, "http")));
+        let blueprint = Arc::new(Blueprint::new(plan(backend, core, mode)));
         let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1, &[]).unwrap();
         let cells = View::new(Arc::clone(&blueprint.plan)).workers.remove(0);
         let (mailbox, handle) = Mailbox::new(cells.stats).unwrap();
         let (sender, events) = bounded(4);
         let start = Start {
-            worker: 0,
+            worker,
             core,
             blueprint,
             backends: cells.backends,
             flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
             sockets: bound.sockets.into_iter().map(|socket| (0, socket)).collect(),
             mailbox,
-            peers: vec![handle.clone()],
+            peers: vec![handle.clone(); worker + 1],
             offset: 0,
             events: sender,
             news: Arc::new(Notify::new()),
         };
         spawn(start).unwrap();
         let event = events.recv_timeout(PATIENCE);
-        assert!(matches!(event, Ok((0, Event::Ready))), "{event:?}");
+        assert!(matches!(event, Ok((_, Event::Ready))), "{event:?}");
         Worker { address: bound.endpoint.inet().unwrap(), handle, events }
     }
 
     fn stop(self) {
         self.handle.send(Command::Drain).unwrap();
         let event = self.events.recv_timeout(PATIENCE);
-        assert!(matches!(event, Ok((0, Event::Ended))), "{event:?}");
+        assert!(matches!(event, Ok((_, Event::Ended))), "{event:?}");
     }
 }
 
@@ -252,7 +252,7 @@ fn exchange(client: &mut TcpStream, request: &[u8], times: usize, time: Duration
 
 #[test]
 fn a_warm_keep_alive_exchange_allocates_nothing() {
-    let worker = Worker::start(backend());
+    let worker = Worker::start(0, backend(), "http");
     let mut client = TcpStream::connect(worker.address).unwrap();
     client.set_nodelay(true).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -285,4 +285,66 @@ fn a_warm_keep_alive_exchange_allocates_nothing() {
         found.iter().all(|(_, _, allocations)| *allocations == 0),
         "method, exchanges, allocations: {found:?}"
     );
+}
+
+/// Answers every datagram with itself.
+fn datagram_backend() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut room = [0; 2048];
+        loop {
+            if let Ok((length, from)) = socket.recv_from(&mut room) {
+                let _gone = socket.send_to(&room[..length], from);
+            }
+        }
+    });
+    address
+}
+
+fn receive(client: &UdpSocket, room: &mut [u8]) {
+    match client.recv(room) {
+        // As in `read_message`.
+        Err(error) if error.kind() == ErrorKind::Interrupted => receive(client, room),
+        received => _ = received.unwrap(),
+    }
+}
+
+#[test]
+fn a_datagram_of_a_known_flow_allocates_nothing() {
+    let worker = Worker::start(1, datagram_backend(), "udp");
+    let clients: Vec<_> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for client in &clients {
+        client.connect(worker.address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    // Single datagrams and bursts, of one flow and of several, of one size and of two.
+    let round = || {
+        let mut room = [0; 2048];
+        for burst in [1, 3, 6] {
+            for (number, client) in clients.iter().enumerate() {
+                for step in 0..burst {
+                    client.send(&room[..if (number + step) % 5 == 0 { 100 } else { 700 }]).unwrap();
+                }
+            }
+            for client in &clients {
+                for _ in 0..burst {
+                    receive(client, &mut room);
+                }
+            }
+        }
+    };
+    let slot = slot_of("worker-1");
+    let count = || THREADS[slot].1.load(SeqCst);
+    (0..WARM_UP / 4).for_each(|_| round());
+    let (before, begun, mut rounds) = (count(), Instant::now(), 0u64);
+    while rounds < 100 || begun.elapsed() < COUNTED_TIME {
+        round();
+        rounds += 1;
+    }
+    let allocations = count() - before;
+    assert_eq!(worker.handle.stats.get(Count::UdpSessionsOpened), 8, "the flows have kept their sessions");
+    assert!(before > 0, "the worker's allocations are counted");
+    worker.stop();
+    assert_eq!(allocations, 0, "in {rounds} rounds");
 }

@@ -90,6 +90,7 @@ statistics! {
         UdpOversized "udp_oversized" "Datagrams dropped because they are too large for the way on.",
         UdpTruncated "udp_truncated" "Datagrams dropped because a part of them was lost on receipt.",
         UdpDropped "udp_dropped" "Datagrams dropped because a queue was full.",
+        UdpOverflowed "udp_overflowed" "Datagrams of clients lost because a listener's receive queue was full (net.core.rmem_max).",
         UdpExhausted "udp_exhausted" "Datagrams dropped for want of descriptors, ports or memory here.",
         UdpNoBackend "udp_no_backend" "Datagrams dropped because no backend was left.",
         UdpTurnedAway "udp_turned_away" "Datagrams of new flows dropped while shutting down.",

@@ -28,6 +28,12 @@ pub fn tell_destination(socket: impl AsFd, is_ipv4: bool) -> io::Result<()> {
     }
 }
 
+/// Each datagram comes with the number of those that were lost because the queue was full, once there are any
+/// (`socket(7)`, SO_RXQ_OVFL).
+pub fn tell_losses(socket: impl AsFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
+}
+
 /// The kernel may hand over several datagrams of one flow as one message and says their size (`udp(7)`, UDP_GRO,
 /// Linux 5.0).
 pub fn put_datagrams_together(socket: impl AsFd) -> io::Result<()> {
@@ -44,6 +50,7 @@ mod tests {
         assert!(bind_address_no_port(&udp).is_ok());
         assert!(tell_destination(&udp, true).is_ok());
         assert!(put_datagrams_together(&udp).is_ok());
+        assert!(tell_losses(&udp).is_ok());
         let (reader, _writer) = std::io::pipe().unwrap();
         assert!(bind_address_no_port(&reader).is_err());
         assert!(tell_destination(&reader, false).is_err());

@@ -68,6 +68,10 @@ impl Relay {
         stats.add(Count::UdpClientReceived, datagrams);
         stats.add(Count::ClientReceivedBytes, bytes);
         self.turn_bytes += bytes;
+        if let Some(lost) = message.lost {
+            stats.add(Count::UdpOverflowed, u64::from(lost.wrapping_sub(self.lost)));
+            self.lost = lost;
+        }
         if message.truncated {
             stats.add(Count::UdpTruncated, datagrams);
             return None;

@@ -1,8 +1,8 @@
 //! A listener's datagrams on one worker: one task that serves the clients' socket and the sockets of all its flows.
 //!
-//! All these sockets wait in one set, and the ring polls the set: one operation for however many are ready, where a
-//! poll for each would cost more than the receive that follows. Nothing on a datagram's way allocates, logs or sets a
-//! timer once its flow has a session. Dropping a relay closes everything it has open.
+//! All these sockets wait in one set, and the ring polls the set: one operation for however many are ready, and none
+//! to arm again for each of them. Nothing on a datagram's way allocates, logs or sets a timer once its flow has a
+//! session. Dropping a relay closes everything it has open.
 
 use std::{
     cell::{Cell, RefMut},
@@ -54,6 +54,8 @@ pub struct Relay {
     pub(super) closing: bool,
     /// Bytes received in this turn.
     pub(super) turn_bytes: u64,
+    /// Datagrams lost at the clients' socket since it was opened.
+    pub(super) lost: u32,
     sessions_max: usize,
     told: Told,
     alarm: Alarm,
@@ -73,7 +75,8 @@ impl Relay {
         if address.ip().is_unspecified() {
             option::tell_destination(&clients, address.is_ipv4())?;
         }
-        // It works without both, only not as well.
+        // It works without these, only not as well.
+        let _ = option::tell_losses(&clients);
         let _ = option::put_datagrams_together(&clients);
         let _ = socket::enlarge_queues(&clients, UDP_QUEUE_BYTES);
         let set = ready_set::create()?;
@@ -84,6 +87,7 @@ impl Relay {
             burst: Burst::default(),
             closing: false,
             turn_bytes: 0,
+            lost: 0,
             told: Told::new(UDP_EVENTS_MAX),
             alarm: shard.alarms.register(),
             alarmed: false,

@@ -91,7 +91,7 @@ impl Relay {
                         session.together_down = false;
                     }
                 }
-                Told::Failed(error) => stats.count(Trouble::of(&error).counter()),
+                Told::Failed(error) => stats.add(Trouble::of(&error).counter(), item.datagrams as u64),
             }
             ControlFlow::Continue(())
         });

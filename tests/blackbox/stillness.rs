@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::datagram::{DatagramBackend, DatagramClient, udp_options};
 use crate::support::kernel::limit_descriptors;
 use crate::support::{Backend, Client, PATIENCE, Ringway, eventually};
 
@@ -70,6 +71,17 @@ fn idle_connections_hold_no_buffer_and_cost_no_time() {
     for client in &mut idle {
         assert_eq!(client.get("/").status, 200);
     }
+}
+
+#[test]
+fn idle_flows_of_datagrams_cost_no_time() {
+    let backend = DatagramBackend::echoing();
+    let ringway = udp_options(&[backend.address]).cores(2).start();
+    for _ in 0..300 {
+        assert_eq!(DatagramClient::new(ringway.address()).ask(b"x"), b"x");
+    }
+    ringway.wait_stats("300 flows", |stats| stats.gauge("udp_sessions_active") >= 290);
+    assert_still(&ringway, "300 idle flows");
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn dns_works() {
 /// What a client sent as number `number`: recognisable, of pseudo-random size and content.
 fn numbered(client: usize, number: u32) -> Vec<u8> {
     let mut seed = Seed::new((client as u64) << 32 | u64::from(number));
-    let size = if number % 50 == 0 { seed.between(8, 20_000) } else { seed.between(8, 1500) };
+    let size = if number.is_multiple_of(50) { seed.between(8, 20_000) } else { seed.between(8, 1500) };
     let mut bytes = seed.bytes(size);
     bytes[..4].copy_from_slice(&number.to_le_bytes());
     bytes[4..8].copy_from_slice(&u32::try_from(client).unwrap().to_le_bytes());

@@ -273,6 +273,29 @@ fn a_panic_is_the_end_of_the_flows_and_not_of_the_listener() {
     assert_eq!(client.ask(b"y"), b"y");
 }
 
+#[test]
+fn what_a_full_queue_loses_is_counted() {
+    const SENT: u64 = 1000;
+    let backend = DatagramBackend::silent();
+    let ringway = udp_options(&[backend.address]).start();
+    let client = DatagramClient::new(ringway.address());
+    ringway.signal(libc::SIGSTOP);
+    for _ in 0..SENT {
+        client.send(&[b'x'; 30_000]);
+    }
+    ringway.signal(libc::SIGCONT);
+    // The loss is told with the next datagram that finds room.
+    let all = |stats: &Stats| {
+        let (came, lost) = (stats.counter("udp_client_received"), stats.counter("udp_overflowed"));
+        if lost == 0 {
+            client.send(b"next");
+        }
+        lost > 0 && came + lost >= SENT
+    };
+    let stats = ringway.wait_stats("the loss", all);
+    assert!(stats.counter("udp_client_received") > 0);
+}
+
 /// A flow nobody answers is not a reason to blame anybody.
 #[test]
 fn silence_is_no_fault() {

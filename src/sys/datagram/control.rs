@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const HEADER: usize = 16;
 const _: () = assert!(size_of::<libc::cmsghdr>() == HEADER && align_of::<libc::cmsghdr>() <= 8);
 
-/// Enough for an IPv6 address with its interface (40) and a size (24).
-pub(super) const CONTROL_BYTES: usize = 64;
+/// Enough for an IPv6 address with its interface (40), a size (24) and a count (24).
+pub(super) const CONTROL_BYTES: usize = 88;
 
 /// Room for it, aligned as the kernel's macros expect.
 #[derive(Clone, Copy)]
@@ -24,6 +24,8 @@ pub(super) struct Beside {
     pub(super) destination: Option<IpAddr>,
     /// The size of each datagram in it but the last, when there are several.
     pub(super) segment: Option<usize>,
+    /// How many datagrams its socket had lost, since it was opened, when this one came.
+    pub(super) lost: Option<u32>,
 }
 
 /// Where the next entry begins behind one of `length` bytes.
@@ -58,6 +60,9 @@ pub(super) fn read(mut bytes: &[u8]) -> Beside {
             (Some(libc::SOL_UDP), Some(libc::UDP_GRO)) => {
                 beside.segment =
                     int(data).and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+            }
+            (Some(libc::SOL_SOCKET), Some(libc::SO_RXQ_OVFL)) => {
+                beside.lost = data.first_chunk().copied().map(u32::from_ne_bytes);
             }
             _ => {}
         }
@@ -126,7 +131,7 @@ mod tests {
             assert!(end <= CONTROL_BYTES);
             assert_eq!(read(&control.0[..end]).destination, Some(ip));
             let end = control.write(Some(ip), None);
-            assert_eq!(read(&control.0[..end]), Beside { destination: Some(ip), segment: None });
+            assert_eq!(read(&control.0[..end]), Beside { destination: Some(ip), ..Beside::default() });
         }
         assert_eq!(Control::empty().write(None, None), 0);
     }
@@ -137,7 +142,8 @@ mod tests {
         let mut end = 0;
         control.put(&mut end, 1, 2, b"of no interest");
         control.put(&mut end, libc::SOL_UDP, libc::UDP_GRO, &1400i32.to_ne_bytes());
-        assert_eq!(read(&control.0[..end]).segment, Some(1400));
+        control.put(&mut end, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &7u32.to_ne_bytes());
+        assert_eq!(read(&control.0[..end]), Beside { destination: None, segment: Some(1400), lost: Some(7) });
     }
 
     proptest! {

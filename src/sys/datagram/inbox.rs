@@ -48,6 +48,8 @@ pub struct Message<'a> {
     pub source: Option<SocketAddr>,
     /// The local address it was sent to, if the socket tells.
     pub destination: Option<IpAddr>,
+    /// How many datagrams its socket had lost in all when this one came, if the socket tells; none says nothing.
+    pub lost: Option<u32>,
     /// A part of it is missing.
     pub truncated: bool,
 }
@@ -132,13 +134,14 @@ impl Inbox {
         let header = self.headers.get(place)?;
         let bytes = self.bytes(place, 0, header.msg_len as usize);
         let header = &header.msg_hdr;
-        let said = self.controls.get(place)?.0.get(..header.msg_controllen as usize).unwrap_or_default();
+        let said = self.controls.get(place)?.0.get(..length(header.msg_controllen)).unwrap_or_default();
         let beside = control::read(said);
         Some(Message {
             bytes,
             segment: beside.segment.unwrap_or(bytes.len()),
             source: self.names.get(place).and_then(|name| name.read(header.msg_namelen)),
             destination: beside.destination,
+            lost: beside.lost,
             truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
         })
     }
@@ -148,4 +151,9 @@ impl Inbox {
         let start = place.saturating_mul(STRIDE).saturating_add(offset);
         self.arena.get(start..start.saturating_add(length)).unwrap_or_default()
     }
+}
+
+/// A length as C libraries have it, each in a type of its own.
+fn length(value: impl TryInto<usize>) -> usize {
+    value.try_into().unwrap_or(0)
 }
