@@ -215,6 +215,8 @@ fn an_answer_on_its_way_still_arrives_and_new_flows_are_turned_away() {
         let _over = released.recv();
         let _gone = socket.send_to(bytes, from);
     });
+    // Dropped before the backend, whose end would wait for it.
+    let release = release;
     let mut ringway = udp_options(&[backend.address]).start();
     let mut client = DatagramClient::new(ringway.address());
     client.send(b"late");
