@@ -19,6 +19,7 @@ pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod relay;
+pub mod route;
 pub mod shard;
 pub mod stats;
 pub mod syntax;
