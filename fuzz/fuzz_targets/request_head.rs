@@ -41,7 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn rewrite(bytes: &[u8], found: Found, policy: HeaderPolicy, out: &mut Vec<u8>) -> Result<Request, Refusal> {
-    request::rewrite(bytes, found, Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy }, out)
+    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
+    request::rewrite(bytes, found, origin, out)
 }
 
 fn check_split(bytes: &[u8], whole: Result<Option<Found>, ScanError>) {

@@ -12,6 +12,7 @@ use ringway::{
     config::plan::HeaderPolicy,
     date::DateCache,
     http::{
+        edit::Edits,
         request::{self, Method, Origin, Request},
         response::{self, Reader, Response},
         scan::Scan,
@@ -39,7 +40,8 @@ static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
 
 fn request(head: &str) -> Request {
     let found = Scan::default().advance(head.as_bytes()).expect("no fault").expect("a whole head");
-    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy: HeaderPolicy::default() };
+    let policy = HeaderPolicy::default();
+    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
     request::rewrite(head.as_bytes(), found, origin, &mut Vec::new()).expect("a valid request")
 }
 
@@ -48,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     let date = DateCache::default();
     for request in REQUESTS.iter() {
         for (keep_alive, via) in [(true, false), (false, true)] {
-            let reader = Reader { request, keep_alive, via, date: &date };
+            let reader = Reader { request, keep_alive, via, date: &date, edits: Edits::default(), added: b"" };
             let mut out = Vec::new();
             if let Ok(response) = response::rewrite(bytes, found, &reader, &mut out) {
                 check_forwarded(bytes.len(), &response, &reader, &out);

@@ -80,6 +80,7 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
         client: &session.peer,
         local: local.as_deref().unwrap_or_default(),
         policy: session.shard.headers(),
+        routes: None,
     };
     let request = request::rewrite(head, found, origin, &mut scratch)?;
     #[cfg(debug_assertions)]

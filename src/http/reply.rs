@@ -1,7 +1,10 @@
 //! Responses the balancer makes itself (RFC 9110 section 15), complete with framing.
 
-use super::field::{write, write_decimal};
-use crate::date::DateCache;
+use super::{
+    edit::Edits,
+    field::{write, write_decimal},
+};
+use crate::{config::plan::route::FixedAnswer, date::DateCache};
 
 /// Everything about a local response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,60 @@ impl Reply {
     }
 }
 
+/// An answer that a route gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    status: u16,
+    /// Media type and content, if it has any.
+    content: Option<(&'a str, &'a [u8])>,
+    location: &'a [u8],
+    edits: Edits<'a>,
+}
+
+impl<'a> Answer<'a> {
+    /// A fixed answer, with what the route changes in responses.
+    pub fn fixed(answer: &'a FixedAnswer, edits: Edits<'a>) -> Self {
+        let content = Some((&*answer.content_type, &*answer.body));
+        Answer { status: answer.status, content, location: b"", edits }
+    }
+
+    /// A redirect to this `Location`, with what the route changes in responses.
+    pub fn redirect(status: u16, location: &'a [u8], edits: Edits<'a>) -> Self {
+        Answer { status, content: None, location, edits }
+    }
+
+    /// Writes the response; a HEAD request gets the head alone.
+    pub fn write(self, out: &mut Vec<u8>, keep_alive: bool, head_only: bool, date: &DateCache) {
+        // Neither has content, whatever the plan says (RFC 9110 sections 15.3.5 and 15.4.5).
+        let bare = matches!(self.status, 204 | 304);
+        write(out, &[b"HTTP/1.1 "]);
+        write_decimal(out, u64::from(self.status));
+        write(out, &[b" ", reason(self.status).as_bytes(), b"\r\n"]);
+        if !self.edits.removes(b"date") {
+            write(out, &[b"Date: "]);
+            date.write(out);
+            write(out, &[b"\r\n"]);
+        }
+        if !self.location.is_empty() && !self.edits.removes(b"location") {
+            write(out, &[b"Location: ", self.location, b"\r\n"]);
+        }
+        let (kind, body) = self.content.filter(|_| !bare && self.status != 205).unwrap_or_default();
+        if !body.is_empty() && !self.edits.removes(b"content-type") {
+            write(out, &[b"Content-Type: ", kind.as_bytes(), b"\r\n"]);
+        }
+        self.edits.write(out);
+        if !bare {
+            write(out, &[b"Content-Length: "]);
+            write_decimal(out, body.len() as u64);
+            write(out, &[b"\r\n"]);
+        }
+        write(out, &[if keep_alive { b"\r\n" } else { b"Connection: close\r\n\r\n" }]);
+        if !head_only {
+            write(out, &[body]);
+        }
+    }
+}
+
 /// What `Allow` says when we must answer for the backends.
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
@@ -69,16 +126,50 @@ pub fn trace(out: &mut Vec<u8>, head: &[u8], keep_alive: bool, date: &DateCache)
     lines().for_each(|line| out.extend_from_slice(line));
 }
 
-/// The registered reason phrase of a status we send.
+/// The registered reason phrase of a status (RFC 9110 section 15, RFC 6585), or that of its class.
 fn reason(status: u16) -> &'static str {
     match status {
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        200..=299 => "OK",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        300..=399 => "Multiple Choices",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        // A phrase means nothing to a program; an unknown status is what its class says.
+        400..=499 => "Bad Request",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
@@ -90,6 +181,7 @@ fn reason(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plan::route::FieldEdits;
 
     #[test]
     fn the_length_is_that_of_the_body() {
@@ -101,6 +193,44 @@ mod tests {
             assert!(head.contains(&format!("Content-Length: {}", body.len())), "{text}");
             assert!(head.contains("Connection: close"));
         }
+    }
+
+    fn written(answer: Answer<'_>, keep_alive: bool, head_only: bool) -> String {
+        let mut out = Vec::new();
+        answer.write(&mut out, keep_alive, head_only, &DateCache::default());
+        let text = String::from_utf8(out).unwrap();
+        let date = text.find("Date: ").map(|at| text[at..at + 37].to_owned());
+        date.map_or(text.clone(), |date| text.replace(&date, ""))
+    }
+
+    #[test]
+    fn a_fixed_answer_has_its_content_but_not_for_head() {
+        let fixed =
+            |status| FixedAnswer { status, content_type: "text/html".into(), body: b"<p>".as_slice().into() };
+        let (down, none, reset) = (fixed(503), fixed(204), fixed(205));
+        let answer = Answer::fixed(&down, Edits::default());
+        let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 3\r\n";
+        assert_eq!(written(answer, true, false), format!("{head}\r\n<p>"));
+        assert_eq!(written(answer, false, false), format!("{head}Connection: close\r\n\r\n<p>"));
+        assert_eq!(written(answer, true, true), format!("{head}\r\n"));
+        let bare = written(Answer::fixed(&none, Edits::default()), true, false);
+        assert_eq!(bare, "HTTP/1.1 204 No Content\r\n\r\n");
+        let empty = written(Answer::fixed(&reset, Edits::default()), true, false);
+        assert_eq!(empty, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_redirect_names_the_place_and_edits_apply() {
+        let edits = FieldEdits {
+            remove: vec!["date".into(), "content-length".into()],
+            write: vec![("Retry-After".into(), "1".into()), ("Content-Length".into(), "9".into())],
+        };
+        let answer = Answer::redirect(308, b"https://a/b?c", Edits::new(&edits));
+        assert_eq!(
+            written(answer, true, false),
+            "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://a/b?c\r\nRetry-After: 1\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
     }
 
     #[test]

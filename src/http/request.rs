@@ -1,17 +1,27 @@
 //! A request head: checked strictly (RFC 9112 sections 3, 6, 7; RFC 9110 section 7) and written again for the
 //! backend in the same step.
 //!
-//! Pure. What it forwards is unambiguous to every receiver; whatever is not gets a [`Refusal`].
+//! Pure. What it forwards is unambiguous to every receiver; whatever is not gets a [`Refusal`]. The route is asked for
+//! in between, because it may change what is written.
 
 use httparse::Header;
 
 use super::{
+    edit::Edits,
     field::{BadFields, ConnectionOptions, Copier, Known, known, with_fields, write, write_decimal},
     scan::Found,
 };
 use crate::{
-    config::plan::HeaderPolicy,
+    config::plan::{
+        HeaderPolicy,
+        route::{Action, RoutePlan},
+    },
     relay::{body::Body, chunked::Emit},
+    route::{
+        Routes,
+        rewrite::{Asked, write_location, write_target},
+        table::Question,
+    },
     stats::names::Refusal,
     syntax::{self, BadTarget, Target},
 };
@@ -65,6 +75,8 @@ pub struct Request {
     pub expects_continue: bool,
     /// `Max-Forwards: 0`: the answer is ours (RFC 9110 section 7.6.2).
     pub last_hop: bool,
+    /// The route that takes it, as an index into the plan's.
+    pub route: Option<usize>,
 }
 
 /// What the rewriting needs to know of the connection.
@@ -76,6 +88,8 @@ pub struct Origin<'a> {
     pub local: &'a str,
     /// What to add.
     pub policy: HeaderPolicy,
+    /// The listener's routes, if it has any.
+    pub routes: Option<Routes<'a>>,
 }
 
 /// The fields of one head that matter here.
@@ -100,7 +114,15 @@ struct Line<'a> {
     http10: bool,
 }
 
-/// Checks the head that `found` marks in `bytes` and writes the head for the backend to `out`.
+impl Line<'_> {
+    /// True when `Max-Forwards` counts its hops.
+    fn is_counted(&self) -> bool {
+        matches!(self.method, Method::Options | Method::Trace)
+    }
+}
+
+/// Checks the head that `found` marks in `bytes` and writes the head for the backend to `out`; for a request whose
+/// route redirects it, the `Location`, and for one whose route answers it, nothing.
 pub fn rewrite(
     bytes: &[u8],
     found: Found,
@@ -113,7 +135,7 @@ pub fn rewrite(
     let mut refusal = None;
     let outcome = with_fields(fields, |parsed| {
         let result =
-            see(parsed, line.http10).and_then(|seen| forward(&line, &seen, parsed, fields, origin, out));
+            see(parsed, line.http10).and_then(|seen| direct(&line, &seen, parsed, fields, origin, out));
         Ok(result.map_err(|why| refusal = Some(why)).ok())
     });
     match (outcome, refusal) {
@@ -201,8 +223,8 @@ fn see<'a>(fields: &[Header<'a>], http10: bool) -> Result<Seen<'a>, Refusal> {
     Ok(seen)
 }
 
-/// Second pass: the new head.
-fn forward(
+/// Between the passes: what the exchange needs to know, and the route.
+fn direct(
     line: &Line<'_>,
     seen: &Seen<'_>,
     parsed: &[Header<'_>],
@@ -210,6 +232,27 @@ fn forward(
     origin: Origin<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Request, Refusal> {
+    let mut request = meaning(line, seen)?;
+    let asked = asked(line, seen, parsed, origin);
+    let mut plan = None;
+    if let Some(routes) = origin.routes {
+        let (path, method) = (asked.path(), line.method_token);
+        if routes.are_fooled_by(path) {
+            return Err(Refusal::DotSegment);
+        }
+        let found = routes.find(&Question { host: asked.host, path, method, fields: parsed });
+        (request.route, plan) = found.unzip();
+    }
+    match plan.map(|plan| (plan, &plan.action)) {
+        Some((plan, Action::Redirect(redirect))) => write_location(out, redirect, &plan.path, asked),
+        Some((_, Action::Respond(_))) => {}
+        _ => forward(&Passed { line, seen, asked, origin, request: &request, plan }, parsed, fields, out),
+    }
+    Ok(request)
+}
+
+/// What a request means, before it has a route.
+fn meaning(line: &Line<'_>, seen: &Seen<'_>) -> Result<Request, Refusal> {
     let body = match seen.length {
         _ if seen.chunked => Body::chunked(Emit::Chunks),
         Some(length) => Body::with_length(length),
@@ -218,24 +261,75 @@ fn forward(
     if line.method == Method::Trace && !body.is_done() {
         return Err(Refusal::TraceWithBody);
     }
-    let counted = matches!(line.method, Method::Options | Method::Trace);
-    let upgrade = seen.upgrade && seen.options.upgrade && !line.http10 && !seen.upgrade_h2c && body.is_done();
-    let host = write_line(line, seen.host, origin.local, out);
+    Ok(Request {
+        method: line.method,
+        http10: line.http10,
+        keep_alive: !seen.options.close && (!line.http10 || seen.options.keep_alive),
+        upgrade: seen.upgrade && seen.options.upgrade && !line.http10 && !seen.upgrade_h2c && body.is_done(),
+        body,
+        expects_continue: seen.expects_continue && !line.http10,
+        last_hop: line.is_counted() && seen.max_forwards == Some(0),
+        route: None,
+    })
+}
+
+/// The host and the target, whatever the form of the request line.
+fn asked<'a>(line: &Line<'a>, seen: &Seen<'a>, parsed: &[Header<'_>], origin: Origin<'a>) -> Asked<'a> {
+    let host = seen.host.unwrap_or(origin.local.as_bytes());
+    let (host, target): (_, &[u8]) = match line.target {
+        Target::Origin(target) => (host, target),
+        Target::Asterisk => (host, b"*"),
+        // RFC 9112 section 3.2.4: no path at all in an absolute OPTIONS means the server itself.
+        Target::Absolute(authority, b"") if line.method == Method::Options => (authority, b"*"),
+        Target::Absolute(authority, target) => (authority, target),
+    };
+    let encrypted = |field: &Header<'_>| {
+        known(field.name.as_bytes()) == Known::ForwardedProto && field.value.eq_ignore_ascii_case(b"https")
+    };
+    let encrypted = origin.routes.is_some() && origin.policy.trust_forwarded && parsed.iter().any(encrypted);
+    Asked { scheme: if encrypted { "https" } else { "http" }, host, target }
+}
+
+/// A request on its way to a backend.
+struct Passed<'a, 'r> {
+    line: &'r Line<'a>,
+    seen: &'r Seen<'a>,
+    asked: Asked<'a>,
+    origin: Origin<'a>,
+    request: &'r Request,
+    plan: Option<&'a RoutePlan>,
+}
+
+impl<'a> Passed<'a, '_> {
+    fn edits(&self) -> Edits<'a> {
+        self.plan.map_or_else(Edits::default, |plan| Edits::new(&plan.rewrite.request))
+    }
+}
+
+/// Second pass: the new head.
+fn forward(passed: &Passed<'_, '_>, parsed: &[Header<'_>], fields: &[u8], out: &mut Vec<u8>) {
+    let Passed { line, seen, origin, request, .. } = *passed;
+    let edits = passed.edits();
+    let host = edits.host().unwrap_or(passed.asked.host);
+    write_line(passed, out);
     let mut copier = Copier::new(fields, out);
     let (mut length_written, mut host_written) = (false, false);
     for (index, field) in parsed.iter().enumerate() {
         let name = known(field.name.as_bytes());
         let keep = match name {
-            Known::Host => !matches!(line.target, Target::Absolute(..)),
+            Known::Host => !matches!(line.target, Target::Absolute(..)) && edits.host().is_none(),
             Known::ContentLength => !length_written && syntax::decimal(field.value).is_some(),
-            Known::Upgrade => upgrade,
+            Known::Upgrade => request.upgrade,
             Known::Expect => !line.http10,
-            Known::MaxForwards => !counted,
-            Known::ForwardedFor | Known::ForwardedProto | Known::ForwardedHost => {
-                origin.policy.trust_forwarded && name != Known::ForwardedFor
+            Known::MaxForwards => !line.is_counted(),
+            Known::ForwardedFor => false,
+            Known::ForwardedProto | Known::ForwardedHost => {
+                origin.policy.trust_forwarded && !edits.removes(field.name.as_bytes())
             }
             Known::TransferEncoding | Known::Connection | Known::Hop => false,
-            Known::Date | Known::Other => !seen.options.nominates(field.name.as_bytes()),
+            Known::Date | Known::Other => {
+                !seen.options.nominates(field.name.as_bytes()) && !edits.removes(field.name.as_bytes())
+            }
         };
         copier.line(keep, parsed.get(index + 1));
         match name {
@@ -258,84 +352,54 @@ fn forward(
     if !host_written {
         write(out, &[b"Host: ", host, b"\r\n"]);
     }
-    if let Some(left) = seen.max_forwards.filter(|_| counted) {
+    if let Some(left) = seen.max_forwards.filter(|_| line.is_counted()) {
         write(out, &[b"Max-Forwards: "]);
         write_decimal(out, left.saturating_sub(1));
         write(out, &[b"\r\n"]);
     }
-    write_added(line, seen, parsed, host, upgrade, origin, out);
-    Ok(Request {
-        method: line.method,
-        http10: line.http10,
-        keep_alive: !seen.options.close && (!line.http10 || seen.options.keep_alive),
-        body,
-        upgrade,
-        expects_continue: seen.expects_continue && !line.http10,
-        last_hop: counted && seen.max_forwards == Some(0),
-    })
+    write_added(passed, parsed, edits, out);
 }
 
-/// Writes the request line in origin-form (or `*`) and returns the host that goes with it.
-fn write_line<'a>(line: &Line<'a>, host: Option<&'a [u8]>, local: &'a str, out: &mut Vec<u8>) -> &'a [u8] {
-    write(out, &[line.method_token, b" "]);
-    let host = match line.target {
-        Target::Origin(path) => {
-            write(out, &[path]);
-            host
-        }
-        Target::Asterisk => {
-            write(out, &[b"*"]);
-            host
-        }
-        Target::Absolute(authority, path) => {
-            match path {
-                // RFC 9112 section 3.2.4: no path at all in an absolute OPTIONS means the server itself.
-                b"" if line.method == Method::Options => write(out, &[b"*"]),
-                [b'/', ..] => write(out, &[path]),
-                _ => write(out, &[b"/", path]),
-            }
-            Some(authority)
-        }
-    };
-    write(out, &[b" HTTP/1.1\r\n"]);
-    host.unwrap_or(local.as_bytes())
-}
-
-/// Writes the fields of this hop and ends the head.
-fn write_added(
-    line: &Line<'_>,
-    seen: &Seen<'_>,
-    parsed: &[Header<'_>],
-    host: &[u8],
-    upgrade: bool,
-    origin: Origin<'_>,
-    out: &mut Vec<u8>,
-) {
-    let trusted = origin.policy.trust_forwarded;
-    let known_client = !origin.client.is_empty();
-    let has = |wanted: Known| trusted && parsed.iter().any(|field| known(field.name.as_bytes()) == wanted);
-    let earlier =
-        parsed.iter().filter(|field| trusted && known(field.name.as_bytes()) == Known::ForwardedFor);
-    let all = earlier.map(|field| field.value).chain(known_client.then_some(origin.client.as_bytes()));
-    for (index, address) in all.enumerate() {
-        write(out, &[if index == 0 { b"X-Forwarded-For: " } else { b", " }, address]);
+/// Writes the request line in origin-form (or `*`).
+fn write_line(passed: &Passed<'_, '_>, out: &mut Vec<u8>) {
+    let target = passed.asked.target;
+    write(out, &[passed.line.method_token, b" "]);
+    match passed.plan.and_then(|plan| Some((&plan.path, plan.rewrite.prefix.as_deref()?))) {
+        Some((by, prefix)) => write_target(out, target, by, prefix),
+        None if matches!(target, [] | [b'?', ..]) => write(out, &[b"/", target]),
+        None => write(out, &[target]),
     }
-    if known_client || trusted && seen.forwarded_for {
+    write(out, &[b" HTTP/1.1\r\n"]);
+}
+
+/// Writes the fields of this hop and those of the route, and ends the head.
+fn write_added(passed: &Passed<'_, '_>, parsed: &[Header<'_>], edits: Edits<'_>, out: &mut Vec<u8>) {
+    let Passed { line, seen, asked, origin, request, .. } = *passed;
+    let trusted = origin.policy.trust_forwarded;
+    let client = (!origin.client.is_empty()).then_some(origin.client.as_bytes());
+    let has = |wanted: Known| trusted && parsed.iter().any(|field| known(field.name.as_bytes()) == wanted);
+    if (client.is_some() || trusted && seen.forwarded_for) && !edits.removes(b"x-forwarded-for") {
+        let earlier =
+            parsed.iter().filter(|field| trusted && known(field.name.as_bytes()) == Known::ForwardedFor);
+        for (index, address) in earlier.map(|field| field.value).chain(client).enumerate() {
+            write(out, &[if index == 0 { b"X-Forwarded-For: " } else { b", " }, address]);
+        }
         write(out, &[b"\r\n"]);
     }
-    if !has(Known::ForwardedProto) {
+    if !has(Known::ForwardedProto) && !edits.removes(b"x-forwarded-proto") {
         write(out, &[b"X-Forwarded-Proto: http\r\n"]);
     }
-    if !has(Known::ForwardedHost) {
-        write(out, &[b"X-Forwarded-Host: ", host, b"\r\n"]);
+    if !has(Known::ForwardedHost) && !edits.removes(b"x-forwarded-host") {
+        write(out, &[b"X-Forwarded-Host: ", asked.host, b"\r\n"]);
     }
+    edits.write(out);
     if origin.policy.via {
         write(out, &[if line.http10 { b"Via: 1.0 ringway\r\n" } else { b"Via: 1.1 ringway\r\n" }]);
     }
     if seen.chunked {
         write(out, &[b"Transfer-Encoding: chunked\r\n"]);
     }
-    if upgrade {
+    if request.upgrade {
         write(out, &[b"Connection: upgrade\r\n"]);
     }
     write(out, &[b"\r\n"]);

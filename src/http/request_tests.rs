@@ -3,12 +3,19 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::scan::Scan;
+use crate::{
+    config::plan::{
+        Plan,
+        route::{FieldEdits, FixedAnswer, PathMatch, Redirect, Rewrite},
+    },
+    http::scan::Scan,
+    route::table::Table,
+};
 
 fn rewrite_with(head: &[u8], policy: HeaderPolicy) -> Result<(Request, String), Refusal> {
     let found = Scan::default().advance(head).expect("scan").expect("complete");
     let mut out = Vec::new();
-    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy };
+    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
     let request = rewrite(head, found, origin, &mut out)?;
     Ok((request, String::from_utf8(out).unwrap()))
 }
@@ -154,6 +161,95 @@ fn each_fault_has_its_refusal() {
     assert!(rewritten("GET / HTTP/1.9\r\nHost: a\r\n\r\n").is_ok());
 }
 
+fn routed(routes: Vec<RoutePlan>, head: &str) -> Result<(Request, String), Refusal> {
+    let mut plan = Plan::for_tests(&["127.0.0.1:1"]);
+    plan.listeners[0].routes = (0..routes.len()).collect();
+    plan.routes = routes;
+    let table = Table::build(&plan, 0);
+    let found = Scan::default().advance(head.as_bytes()).expect("scan").expect("complete");
+    let mut out = Vec::new();
+    let policy = HeaderPolicy { via: false, trust_forwarded: true };
+    let routes = Some(Routes { table: &table, plans: &plan.routes });
+    let request = rewrite(
+        head.as_bytes(),
+        found,
+        Origin { client: "192.0.2.7", local: "l:1", policy, routes },
+        &mut out,
+    )?;
+    Ok((request, String::from_utf8(out).unwrap()))
+}
+
+fn route(path: &str, action: Action, rewrite: Rewrite) -> RoutePlan {
+    RoutePlan {
+        name: "r".into(),
+        hosts: Vec::new(),
+        path: PathMatch::Prefix(path.into()),
+        methods: Vec::new(),
+        headers: Vec::new(),
+        action,
+        rewrite,
+        response_timeout: None,
+    }
+}
+
+#[test]
+fn the_route_changes_prefix_and_fields() {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+    let rewrite = Rewrite {
+        prefix: Some("/v2".into()),
+        request: FieldEdits {
+            remove: ["x-a", "x-forwarded-for", "x-b", "content-length", "host"].map(Into::into).into(),
+            write: pairs(&[("X-B", "set"), ("Host", "inner"), ("Connection", "x")]),
+        },
+        response: FieldEdits::default(),
+    };
+    let routes = || {
+        vec![
+            route("/", Action::Forward(Vec::new()), Rewrite::default()),
+            route("/api", Action::Forward(Vec::new()), rewrite.clone()),
+        ]
+    };
+    let (request, out) = routed(
+        routes(),
+        "POST /api/x?y HTTP/1.1\r\nX-A: 1\r\nHost: a\r\nx-b: 2\r\nX-C: 3\r\nContent-Length: 4\r\nx-a: 5\r\n\r\n",
+    )
+    .unwrap();
+    assert_eq!(request.route, Some(1));
+    assert_eq!(
+        out,
+        "POST /v2/x?y HTTP/1.1\r\nHost: inner\r\nX-C: 3\r\nContent-Length: 4\r\nX-Forwarded-Proto: http\r\n\
+         X-Forwarded-Host: a\r\nX-B: set\r\n\r\n"
+    );
+    let (request, out) = routed(routes(), "GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(request.route, Some(0));
+    assert!(out.starts_with("GET /?q HTTP/1.1\r\nHost: b\r\n"), "{out}");
+    let (request, out) = routed(routes(), "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(request.route.is_none() && out.starts_with("OPTIONS * HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_redirect_gives_its_location_and_an_answer_nothing() {
+    let https = Redirect { status: 308, scheme: Some("https".into()), host: None, path: None };
+    let fixed = FixedAnswer { status: 403, content_type: "text/plain".into(), body: [].into() };
+    let routes = vec![
+        route("/", Action::Redirect(https), Rewrite::default()),
+        route("/no", Action::Respond(fixed), Rewrite::default()),
+    ];
+    let (request, out) = routed(routes.clone(), "GET /a?b HTTP/1.1\r\nHost: a:80\r\n\r\n").unwrap();
+    assert_eq!((request.route, out.as_str()), (Some(0), "https://a/a?b"));
+    let (request, out) = routed(routes, "GET /no/x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!((request.route, out.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn dot_segments_are_refused_where_there_are_routes() {
+    let head = "GET /a/%2e./b HTTP/1.1\r\nHost: a\r\n\r\n";
+    let routes = vec![route("/", Action::Forward(Vec::new()), Rewrite::default())];
+    assert_eq!(routed(routes, head).map(|r| r.1), Err(Refusal::DotSegment));
+    assert!(routed(Vec::new(), head).unwrap().1.starts_with("GET /a/%2e./b HTTP/1.1\r\n"));
+    assert!(rewritten(head).is_ok());
+}
+
 proptest! {
     /// Whatever is accepted is unambiguous when read again, and a second pass changes nothing that matters.
     #[test]
@@ -184,7 +280,7 @@ proptest! {
         let mut bytes = head;
         bytes.extend_from_slice(b"\r\n\r\n");
         if let Ok(Some(found)) = Scan::default().advance(&bytes) {
-            let origin = Origin { client: "c", local: "l", policy: HeaderPolicy::default() };
+            let origin = Origin { client: "c", local: "l", policy: HeaderPolicy::default(), routes: None };
             let _ = rewrite(&bytes, found, origin, &mut Vec::new());
         }
     }

@@ -6,6 +6,7 @@
 use httparse::Header;
 
 use super::{
+    edit::Edits,
     field::{ConnectionOptions, Copier, Known, known, with_fields, write, write_decimal},
     request::{Method, Request},
     scan::Found,
@@ -49,6 +50,10 @@ pub struct Reader<'a> {
     pub via: bool,
     /// For responses without a `Date`.
     pub date: &'a DateCache,
+    /// What the route changes in a final response.
+    pub edits: Edits<'a>,
+    /// Whole field lines of ours for a final response, such as a sticky cookie; mostly empty.
+    pub added: &'a [u8],
 }
 
 #[derive(Default)]
@@ -156,6 +161,8 @@ fn forward(
     let bare = interim || line.status == 204;
     let delimited_by_close = body == Body::UntilEnd || (seen.chunked && request.http10 && !body.is_done());
     let keep_alive = reader.keep_alive && request.keep_alive && !delimited_by_close;
+    let (edits, added) =
+        if interim && !switching { Default::default() } else { (reader.edits, reader.added) };
     write(out, &[b"HTTP/1.1 ", line.rest, if line.rest.len() == 3 { b" \r\n" } else { b"\r\n" }]);
     let mut copier = Copier::new(fields, out);
     let mut length_written = false;
@@ -165,7 +172,7 @@ fn forward(
             Known::ContentLength => !bare && !length_written && syntax::decimal(field.value).is_some(),
             Known::Upgrade => switching,
             Known::TransferEncoding | Known::Connection | Known::Hop => false,
-            _ => !seen.options.nominates(field.name.as_bytes()),
+            _ => !seen.options.nominates(field.name.as_bytes()) && !edits.removes(field.name.as_bytes()),
         };
         copier.line(keep, parsed.get(index + 1));
         if name == Known::ContentLength {
@@ -178,11 +185,13 @@ fn forward(
         }
     }
     let out = copier.finish();
-    if !interim && !seen.date {
+    if !interim && !seen.date && !edits.removes(b"date") {
         write(out, &[b"Date: "]);
         reader.date.write(out);
         write(out, &[b"\r\n"]);
     }
+    edits.write(out);
+    write(out, &[added]);
     if reader.via {
         write(out, &[if line.http10 { b"Via: 1.0 ringway\r\n" } else { b"Via: 1.1 ringway\r\n" }]);
     }

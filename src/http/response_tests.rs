@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::scan::Scan;
+use crate::{config::plan::route::FieldEdits, http::scan::Scan};
 
 fn get() -> Request {
     Request {
@@ -14,13 +14,15 @@ fn get() -> Request {
         upgrade: false,
         expects_continue: false,
         last_hop: false,
+        route: None,
     }
 }
 
 fn rewrite_for(request: &Request, head: &[u8]) -> Result<(Response, String), Malformed> {
     let found = Scan::default().advance(head).expect("scan").expect("complete");
     let date = DateCache::default();
-    let reader = Reader { request, keep_alive: true, via: false, date: &date };
+    let reader =
+        Reader { request, keep_alive: true, via: false, date: &date, edits: Edits::default(), added: b"" };
     let mut out = Vec::new();
     let response = rewrite(head, found, &reader, &mut out)?;
     Ok((response, String::from_utf8_lossy(&out).into_owned()))
@@ -127,6 +129,38 @@ fn what_could_be_read_in_two_ways_is_malformed() {
     assert!(rewritten("HTTP/1.1 200\r\n\r\n").unwrap().1.starts_with("HTTP/1.1 200 \r\n"));
 }
 
+#[test]
+fn final_responses_are_edited_and_interim_ones_are_not() {
+    let edits = FieldEdits {
+        remove: vec!["server".into(), "content-length".into(), "date".into()],
+        write: vec![("Server".into(), "ringway".into()), ("Transfer-Encoding".into(), "gzip".into())],
+    };
+    let (request, date) = (get(), DateCache::default());
+    let added = b"Set-Cookie: a=b\r\n";
+    let reader = Reader {
+        request: &request,
+        keep_alive: true,
+        via: false,
+        date: &date,
+        edits: Edits::new(&edits),
+        added,
+    };
+    let written = |head: &str| {
+        let found = Scan::default().advance(head.as_bytes()).expect("scan").expect("complete");
+        let mut out = Vec::new();
+        rewrite(head.as_bytes(), found, &reader, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        written(
+            "HTTP/1.1 200 OK\r\nServer: x\r\nDate: now\r\nX: 1\r\nContent-Length: 2\r\nserver: y\r\n\r\n"
+        ),
+        "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\nServer: ringway\r\nSet-Cookie: a=b\r\n\r\n"
+    );
+    let hints = "HTTP/1.1 103 Early Hints\r\nServer: x\r\n\r\n";
+    assert_eq!(written(hints), hints);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(head in prop::collection::vec(any::<u8>(), 0..100)) {
@@ -136,7 +170,7 @@ proptest! {
         if let Ok(Some(found)) = Scan::default().advance(&bytes) {
             let date = DateCache::default();
             let request = get();
-            let reader = Reader { request: &request, keep_alive: true, via: true, date: &date };
+            let reader = Reader { request: &request, keep_alive: true, via: true, date: &date, edits: Edits::default(), added: b"" };
             let _ = rewrite(&bytes, found, &reader, &mut Vec::new());
         }
     }

@@ -57,3 +57,28 @@ pub mod path;
 pub mod rewrite;
 pub mod share;
 pub mod table;
+
+use crate::config::plan::route::RoutePlan;
+use table::{Fields, Question, Table};
+
+/// A listener's routes, as they are asked for a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Routes<'a> {
+    /// Which one it is.
+    pub table: &'a Table,
+    /// All of the plan.
+    pub plans: &'a [RoutePlan],
+}
+
+impl<'a> Routes<'a> {
+    /// The route that takes a request, with its place in the plan.
+    pub fn find<F: Fields + ?Sized>(&self, question: &Question<'_, F>) -> Option<(usize, &'a RoutePlan)> {
+        let index = self.table.find(question)?;
+        Some((index, self.plans.get(index)?))
+    }
+
+    /// True when backends could read this path in another way than the table does.
+    pub fn are_fooled_by(&self, path: &[u8]) -> bool {
+        !self.table.is_empty() && path::has_dot_segment(path)
+    }
+}

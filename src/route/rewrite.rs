@@ -14,9 +14,17 @@ fn matched(by: &PathMatch) -> usize {
     }
 }
 
+/// Path and query of a target; no path at all is the root's (RFC 9112 section 3.2.1).
+fn split(target: &[u8]) -> (&[u8], &[u8]) {
+    match path::split_query(target) {
+        (b"", query) => (b"/", query),
+        parts => parts,
+    }
+}
+
 /// Writes a target (path and query) with `prefix` in place of what the route has matched. `*` stays.
 pub fn write_target(out: &mut Vec<u8>, target: &[u8], by: &PathMatch, prefix: &str) {
-    let (path, query) = path::split_query(target);
+    let (path, query) = split(target);
     if path.starts_with(b"/") {
         write_path(out, path, by, prefix);
     } else {
@@ -53,6 +61,13 @@ pub struct Asked<'a> {
     pub target: &'a [u8],
 }
 
+impl<'a> Asked<'a> {
+    /// The path, without the query.
+    pub fn path(&self) -> &'a [u8] {
+        split(self.target).0
+    }
+}
+
 /// Writes the `Location` of a redirect: always with scheme and host, so that nothing in the path can be taken for
 /// them; without any host to name, a path with one slash at its front. Another scheme has its own port: the client's
 /// is not kept with it.
@@ -63,7 +78,7 @@ pub fn write_location(out: &mut Vec<u8>, redirect: &Redirect, by: &PathMatch, as
         None if scheme == asked.scheme => asked.host,
         None => host::without_port(asked.host),
     };
-    let (path, query) = path::split_query(asked.target);
+    let (path, query) = split(asked.target);
     let start = out.len();
     if !host.is_empty() {
         [scheme.as_bytes(), b"://", host].iter().for_each(|part| out.extend_from_slice(part));
@@ -138,6 +153,8 @@ mod tests {
             ("/api/\\evil.example/x", "/api", "", "/evil.example/x"),
             ("/api//x", "/api", "/v2", "/v2//x"),
             ("*", "/", "/v2", "*"),
+            ("?y", "/", "/v2", "/v2/?y"),
+            ("", "/", "", "/"),
         ] {
             assert_eq!(target(asked, &prefix(by), replacement), wanted, "{asked} by {by}");
         }

@@ -148,6 +148,7 @@ statistics! {
         InvalidRequestLine "invalid_request_line" "The request line has not three parts.",
         InvalidMethod "invalid_method" "The method is not a token.",
         InvalidTarget "invalid_target" "The target is none of the four forms.",
+        DotSegment "dot_segment" "The path has a segment that may be read as . or .., and the listener has routes.",
         Userinfo "userinfo" "The target carries user information.",
         InvalidVersion "invalid_version" "The version is not HTTP/1.x in form.",
         UnsupportedVersion "unsupported_version" "The major version is not 1.",

@@ -11,6 +11,7 @@ use super::{Exchange, HALF_CLOSED, QUIET_HALF_CLOSED};
 use crate::{
     fault::{Fault, Kind, Phase},
     http::{
+        edit::Edits,
         response::{self, Reader, Response},
         scan::{Found, Scan},
         session::Session,
@@ -261,6 +262,8 @@ impl Exchange {
             keep_alive: uploaded && !session.is_leaving(),
             via: session.shard.headers().via,
             date: &session.shard.date,
+            edits: Edits::default(),
+            added: b"",
         };
         let response = response::rewrite(buffer.filled(), found, &reader, &mut head).ok()?;
         Some((response, head))
