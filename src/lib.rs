@@ -22,6 +22,7 @@ pub mod relay;
 pub mod route;
 pub mod shard;
 pub mod stats;
+pub mod sticky;
 pub mod syntax;
 pub mod sys;
 pub mod tcp;

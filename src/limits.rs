@@ -92,6 +92,12 @@ pub const EXCHANGES_PER_TURN_MAX: usize = 32;
 /// Different backends one request may be tried on.
 pub const ATTEMPTS_MAX: usize = 3;
 
+/// Sticky cookies of one name that are looked at in one request.
+pub const PINS_PER_REQUEST_MAX: usize = 8;
+
+/// Clients whose addresses a cluster remembers, unless the operator says otherwise: 8 bytes each.
+pub const AFFINITY_CLIENTS_MAX: usize = 128 * 1024;
+
 /// Bytes thrown away after our last word to a client, so that the close does not destroy it.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
