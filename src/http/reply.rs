@@ -135,14 +135,12 @@ fn reason(status: u16) -> &'static str {
         204 => "No Content",
         205 => "Reset Content",
         206 => "Partial Content",
-        200..=299 => "OK",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
         304 => "Not Modified",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
-        300..=399 => "Multiple Choices",
         400 => "Bad Request",
         401 => "Unauthorized",
         402 => "Payment Required",
@@ -167,14 +165,18 @@ fn reason(status: u16) -> &'static str {
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         451 => "Unavailable For Legal Reasons",
-        // A phrase means nothing to a program; an unknown status is what its class says.
-        400..=499 => "Bad Request",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "Internal Server Error",
+        // An unknown status means what the first of its class means (RFC 9110 section 15).
+        _ => match status / 100 {
+            2 => "OK",
+            3 => "Multiple Choices",
+            4 => "Bad Request",
+            _ => "Internal Server Error",
+        },
     }
 }
 

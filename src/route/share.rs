@@ -89,7 +89,8 @@ mod tests {
     fn weights_change_at_run_time_and_zero_drains() {
         let mut shares = shares(&[100, 0], 3);
         assert_eq!(counts(&mut shares, 50, 2), [50, 0]);
-        (shares.set(10, 90), shares.set(11, 10));
+        shares.set(10, 90);
+        shares.set(11, 10);
         assert_eq!(counts(&mut shares, 100, 2), [90, 10]);
         shares.set(10, 0);
         assert_eq!(counts(&mut shares, 50, 2), [0, 50]);

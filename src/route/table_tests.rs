@@ -172,6 +172,16 @@ fn what_does_not_fit_falls_through_to_the_next_less_specific() {
 }
 
 #[test]
+fn escapes_do_not_hide_a_path_of_any_length() {
+    let table = table(vec![route(PathMatch::Any), route(prefix("/%61dmin/x%2fy"))]);
+    for length in [0, PATH_BYTES_USUAL, PATH_BYTES_MAX - 40] {
+        let path = format!("/%61%64min/%78%2Fy/{}", "z".repeat(length));
+        assert_eq!(find(&table, "", &path), Some(1), "{length}");
+    }
+    assert_eq!(find(&table, "", "/admin/x/y"), Some(0), "a slash is not its escape");
+}
+
+#[test]
 fn a_table_without_routes_finds_nothing() {
     let empty = table(Vec::new());
     assert!(empty.is_empty() && find(&empty, "a", "/").is_none());

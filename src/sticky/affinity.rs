@@ -166,7 +166,7 @@ impl Affinity {
     }
 
     fn stamp(&self, now: Millis) -> u64 {
-        now / self.tick & STAMP_MASK
+        (now / self.tick) & STAMP_MASK
     }
 
     /// Ticks since a pin was used; `None` when that is too long ago. Another worker's clock may be a little ahead.
