@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     config::plan::{
         Plan,
-        route::{FieldEdits, FixedAnswer, PathMatch, Redirect, Rewrite},
+        route::{FieldEdits, FixedAnswer, PathMatch, Redirect, Rewrite, RoutePlan},
     },
     http::scan::Scan,
     route::table::Table,
