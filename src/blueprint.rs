@@ -2,11 +2,14 @@
 //!
 //! Built on the control thread, at start and for every reload, and handed over by message. Immutable.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use crate::{
     balance::layout::{Layout, Member, Spec},
-    config::plan::{ClusterPlan, Plan},
+    config::plan::{ClusterPlan, Plan, cluster::Sticky},
+    limits::AFFINITY_CLIENTS,
+    route::{Routes, table::Table},
+    sticky::{affinity::Affinity, cookie::Pins},
 };
 
 /// What workers build their own state from.
@@ -16,13 +19,79 @@ pub struct Blueprint {
     pub plan: Arc<Plan>,
     /// How each cluster chooses, in the order of the plan.
     pub layouts: Vec<Arc<Layout>>,
+    /// The routes of each listener, in the order of the plan.
+    pub tables: Vec<Table>,
+    /// Who is kept with whom, in the order of the plan's clusters.
+    memories: Vec<Memory>,
+}
+
+/// How a cluster knows its clients again.
+#[derive(Debug)]
+enum Memory {
+    None,
+    Cookie(Pins),
+    Address(Arc<Affinity>),
 }
 
 impl Blueprint {
-    /// Takes its time: a Maglev table is 65 537 turns.
-    pub fn new(plan: Plan) -> Self {
+    /// Takes its time: a Maglev table is 65 537 turns. Clients that were known by their address `before` stay known.
+    pub fn new(plan: Plan, before: Option<&Blueprint>) -> Self {
         let layouts = plan.clusters.iter().map(|cluster| Arc::new(layout(cluster))).collect();
-        Blueprint { plan: Arc::new(plan), layouts }
+        let tables = (0..plan.listeners.len()).map(|listener| Table::build(&plan, listener)).collect();
+        let memories = plan.clusters.iter().map(|cluster| memory(cluster, before)).collect();
+        Blueprint { plan: Arc::new(plan), layouts, tables, memories }
+    }
+
+    /// A listener's routes; `None` when it has none.
+    pub fn routes(&self, listener: usize) -> Option<Routes<'_>> {
+        let table = self.tables.get(listener).filter(|table| !table.is_empty())?;
+        Some(Routes { table, plans: &self.plan.routes })
+    }
+
+    /// The cookies of a cluster that gives some.
+    pub fn pins(&self, cluster: usize) -> Option<&Pins> {
+        match self.memories.get(cluster)? {
+            Memory::Cookie(pins) => Some(pins),
+            _ => None,
+        }
+    }
+
+    /// The clients of a cluster that remembers their addresses.
+    pub fn affinity(&self, cluster: usize) -> Option<&Affinity> {
+        match self.memories.get(cluster)? {
+            Memory::Address(affinity) => Some(affinity),
+            _ => None,
+        }
+    }
+}
+
+fn memory(cluster: &ClusterPlan, before: Option<&Blueprint>) -> Memory {
+    match &cluster.sticky {
+        None => Memory::None,
+        Some(Sticky::Cookie(cookie)) => {
+            let names = cluster.backends.iter().map(|backend| &*backend.name);
+            Memory::Cookie(Pins::new(cookie, &cluster.name, names))
+        }
+        Some(Sticky::ClientAddress(limit)) => Memory::Address(Arc::new(affinity(cluster, *limit, before))),
+    }
+}
+
+/// A table of clients; an older one with the same limit is taken over, with the backends at their new places.
+fn affinity(cluster: &ClusterPlan, limit: Duration, before: Option<&Blueprint>) -> Affinity {
+    let known = before.and_then(|before| {
+        let index = before.plan.clusters.iter().position(|old| old.name == cluster.name)?;
+        let old = before.plan.clusters.get(index).filter(|old| old.sticky == cluster.sticky)?;
+        Some((old, before.affinity(index)?))
+    });
+    match known {
+        None => {
+            let seed = std::hash::RandomState::new().hash_one(&cluster.name);
+            Affinity::new(AFFINITY_CLIENTS, limit, seed)
+        }
+        Some((old, table)) => table.moved(|place| {
+            let name = &old.backends.get(place)?.name;
+            cluster.backends.iter().position(|backend| backend.name == *name)
+        }),
     }
 }
 

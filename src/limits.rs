@@ -89,6 +89,9 @@ pub const INTERIM_MAX: usize = 32;
 /// Exchanges in a row that one connection may have without giving way to others.
 pub const EXCHANGES_PER_TURN_MAX: usize = 32;
 
+/// Clients a cluster can remember by their addresses, at 8 bytes each.
+pub const AFFINITY_CLIENTS: usize = 256 * 1024;
+
 /// Different backends one request may be tried on.
 pub const ATTEMPTS_MAX: usize = 3;
 

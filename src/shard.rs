@@ -12,7 +12,7 @@ use std::{
 use crate::{
     blueprint::Blueprint,
     cluster::{Cluster, attempt::Attempt},
-    config::plan::{HeaderPolicy, Plan, Timeouts},
+    config::plan::{HeaderPolicy, Plan, RoutePlan, Timeouts, route::Action},
     date::DateCache,
     fault::{Fault, Kind},
     io::{
@@ -22,8 +22,12 @@ use crate::{
         tray::Tray,
     },
     relay::flow::Supplies,
+    route::share::Shares,
     stats::{names::Count, view::BackendCells, worker::WorkerStats},
 };
+
+/// Workers begin a route's turns this many apart at most.
+const SHARES_APART: usize = 16;
 
 /// One core's load balancer.
 pub struct Shard {
@@ -58,9 +62,25 @@ pub struct Setup {
     pub blueprint: Arc<Blueprint>,
     /// The worker's clusters, in the order of the plan.
     pub clusters: Vec<Rc<Cluster>>,
+    /// Whose turn it is on each route that forwards, in the order of the plan.
+    shares: Vec<RefCell<Shares>>,
 }
 
 impl Setup {
+    fn new(blueprint: Arc<Blueprint>, clusters: Vec<Rc<Cluster>>, offset: usize) -> Rc<Self> {
+        let shares = |route: &RoutePlan| match &route.action {
+            Action::Forward(shares) => RefCell::new(Shares::new(shares, offset % SHARES_APART)),
+            _ => RefCell::new(Shares::new(&[], 0)),
+        };
+        let shares = blueprint.plan.routes.iter().map(shares).collect();
+        Rc::new(Setup { blueprint, clusters, shares })
+    }
+
+    /// The cluster that takes the next request of a route.
+    pub fn share(&self, route: usize) -> Option<usize> {
+        self.shares.get(route)?.borrow_mut().pick()
+    }
+
     /// The plan in force.
     pub fn plan(&self) -> &Plan {
         &self.blueprint.plan
@@ -83,7 +103,7 @@ impl Shard {
             alarms: Alarms::new()?,
             date: DateCache::default(),
             scratch: RefCell::new(Vec::with_capacity(4096)),
-            setup: RefCell::new(Rc::new(Setup { blueprint, clusters })),
+            setup: RefCell::new(Setup::new(blueprint, clusters, offset)),
             before: RefCell::default(),
             timeouts: Cell::new(plan.timeouts),
             headers: Cell::new(plan.headers),
@@ -116,7 +136,7 @@ impl Shard {
         let clusters = build_clusters(&blueprint, backends, self.offset, Some(&self.setup()));
         self.timeouts.set(blueprint.plan.timeouts);
         self.headers.set(blueprint.plan.headers);
-        let old = self.setup.replace(Rc::new(Setup { blueprint, clusters }));
+        let old = self.setup.replace(Setup::new(blueprint, clusters, self.offset));
         let setup = self.setup();
         for gone in old.clusters.iter().filter(|old| !setup.clusters.iter().any(|new| Rc::ptr_eq(old, new))) {
             gone.dissolve();

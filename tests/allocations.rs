@@ -145,7 +145,7 @@ struct Worker {
 impl Worker {
     fn start(worker: usize, backend: SocketAddr, mode: &str) -> Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
-        let blueprint = Arc::new(Blueprint::new(plan(backend, core, mode)));
+        let blueprint = Arc::new(Blueprint::new(plan(backend, core, mode), None));
         let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1, &[]).unwrap();
         let cells = View::new(Arc::clone(&blueprint.plan)).workers.remove(0);
         let (mailbox, handle) = Mailbox::new(cells.stats).unwrap();

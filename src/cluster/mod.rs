@@ -138,6 +138,21 @@ impl Cluster {
         Some(Attempt::new(Rc::clone(self), Rc::clone(backend)))
     }
 
+    /// The backend at this place, for a client that is pinned to it: `None` when it was tried or is set aside. One that
+    /// takes no new clients keeps its old ones.
+    pub fn pick_pinned(self: &Rc<Self>, place: usize, tried: &mut Tried, now: Millis) -> Option<Attempt> {
+        self.readmit(now);
+        let mut members = self.members.borrow_mut();
+        let backend = members.backends.get(place).cloned()?;
+        if tried.indices().contains(&place) || backend.set_aside_until(now).is_some() {
+            return None;
+        }
+        members.selector.started(place);
+        tried.add(place);
+        backend.stats().count(BackendCount::Picks);
+        Some(Attempt::new(Rc::clone(self), backend))
+    }
+
     /// Those whose time is over may be asked again.
     fn readmit(&self, now: Millis) {
         loop {
@@ -197,7 +212,7 @@ mod tests {
         Fault { side: crate::fault::Side::Upstream, phase: Phase::Connect, kind: Kind::Died };
 
     fn planned(backends: &[&str]) -> (Blueprint, View) {
-        let blueprint = Blueprint::new(Plan::for_tests(backends));
+        let blueprint = Blueprint::new(Plan::for_tests(backends), None);
         let view = View::new(Arc::clone(&blueprint.plan));
         (blueprint, view)
     }

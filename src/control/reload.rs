@@ -30,6 +30,7 @@ pub struct Reload {
     sockets: Vec<Vec<(usize, OwnedFd)>>,
     files: Vec<(Arc<str>, SocketFile)>,
     shown: Shown,
+    blueprint: Arc<Blueprint>,
 }
 
 impl Reload {
@@ -50,7 +51,7 @@ impl Reload {
             bound.push((place, sockets));
         }
         start::announce(&plan, &listeners);
-        let blueprint = Arc::new(Blueprint::new(plan));
+        let blueprint = Arc::new(Blueprint::new(plan, Some(&running.blueprint)));
         let view = shown.view.renewed(Arc::clone(&blueprint.plan));
         let renewal = |worker: &WorkerView| {
             let (blueprint, backends) = (Arc::clone(&blueprint), worker.backends.clone());
@@ -62,6 +63,7 @@ impl Reload {
             sockets: start::per_worker(bound, running.workers.len()),
             files,
             shown: Shown { view, listeners },
+            blueprint,
         };
         Ok((reload, commands))
     }
@@ -74,7 +76,8 @@ impl Reload {
 
     /// All workers know the plan: shows it, and returns what each of them has to listen on.
     pub fn finish(self, running: &mut Running) -> Vec<Command> {
-        let Reload { sockets, files, shown, .. } = self;
+        let Reload { sockets, files, shown, blueprint, .. } = self;
+        running.blueprint = blueprint;
         let plan = Arc::clone(&shown.view.plan);
         let stays = |name: &Arc<str>| {
             let replaced = files.iter().any(|(new, _)| new == name);

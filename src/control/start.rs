@@ -35,6 +35,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Running {
     /// What is in force, with everybody's numbers and where they really listen.
     pub admin: Arc<Admin>,
+    /// What the workers go by.
+    pub blueprint: Arc<Blueprint>,
     /// One handle a worker.
     pub workers: Vec<Handle>,
     /// What the workers report.
@@ -89,7 +91,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
     let listeners: Vec<_> = bound.iter().map(|listener| listener.endpoint.clone()).collect();
     announce(&plan, &listeners);
     info!(flags = flags.name(), "io_uring");
-    let blueprint = Arc::new(Blueprint::new(plan));
+    let blueprint = Arc::new(Blueprint::new(plan, None));
     let plan = Arc::clone(&blueprint.plan);
     let view = View::new(Arc::clone(&plan));
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
@@ -124,7 +126,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
         spawn(start).map_err(runtime)?;
     }
     let admin = Arc::new(Admin::new(Shown { view, listeners }));
-    let running = Running { admin, workers: handles, events, news, files };
+    let running = Running { admin, blueprint, workers: handles, events, news, files };
     running.await_all()?;
     Ok(running)
 }

@@ -13,6 +13,8 @@ use std::{
 };
 
 use super::{
+    destination::{Destination, Head},
+    edit::Edits,
     reply,
     request::{self, Method, Origin, Request},
     scan::Found,
@@ -20,6 +22,7 @@ use super::{
 };
 use crate::{
     cluster::{attempt::Attempt, tried::Tried},
+    config::plan::{RoutePlan, route::Action},
     fault::{Fault, Kind, Phase},
     io::alarm,
     listener::connection::greeting,
@@ -50,24 +53,22 @@ async fn serve(session: &mut Session, found: Found) -> Next {
     let _active = shard.stats.hold_here(Level::ExchangesActive);
     let begun = Instant::now();
     let head_only = session.is_head_request();
-    let (request, upload) = match accept(session, found) {
+    let (request, destination, upload) = match accept(session, found) {
         Ok(accepted) => accepted,
         Err(why) => return Box::pin(session.refuse(why, head_only)).await,
     };
     shard.stats.count(Count::Requests);
-    let listener = session.setup.plan().listeners.get(session.listener);
-    let mut exchange = Exchange::new(request, listener.and_then(|listener| listener.cluster), upload, begun);
-    let next = if exchange.request.last_hop {
-        Box::pin(exchange.answer_ourselves(session)).await
-    } else {
-        exchange.serve(session).await
+    let mut exchange = Exchange::new(request, destination, upload, begun);
+    let next = match exchange.own_answer(session) {
+        Some((status, bytes)) => Box::pin(exchange.answer_ourselves(session, status, bytes)).await,
+        None => exchange.serve(session).await,
     };
     shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
     next
 }
 
 /// Checks the head and turns the inbox into the beginning of the upload.
-fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusal> {
+fn accept(session: &mut Session, found: Found) -> Result<(Request, Destination, Flow), Refusal> {
     let mut buffer = session.inbox.take().ok_or(Refusal::InvalidRequestLine)?;
     let mut scratch = session.shard.scratch.borrow_mut();
     scratch.clear();
@@ -80,16 +81,19 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
         client: &session.peer,
         local: local.as_deref().unwrap_or_default(),
         policy: session.shard.headers(),
-        routes: None,
+        routes: session.setup.blueprint.routes(session.listener),
     };
     let request = request::rewrite(head, found, origin, &mut scratch)?;
     #[cfg(debug_assertions)]
     panic_on_request(head);
-    if request.last_hop {
-        // Answered here: TRACE shows the head as it came.
+    let (setup, client) = (&session.setup, session.origin.source.map(|source| source.ip()));
+    let head = Head { bytes: head, found };
+    let destination = Destination::find(setup, session.listener, request.route, client, head, alarm::now());
+    if request.last_hop || destination.cluster.is_none() {
+        // Answered here: TRACE shows the head as it came, a redirect needs its location.
         let body = request.body.clone();
         let flow = Flow::new(buffer, found.end, body).map_err(|_| Refusal::InvalidBody)?;
-        return Ok((request, flow));
+        return Ok((request, destination, flow));
     }
     if !buffer.replace_front(found.end, &scratch) {
         return Err(Refusal::HeadTooLarge);
@@ -97,7 +101,7 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Flow), Refusa
     let mut flow =
         Flow::new(buffer, scratch.len(), request.body.clone()).map_err(|_| Refusal::InvalidBody)?;
     session.inbox = flow.split_leftover();
-    Ok((request, flow))
+    Ok((request, destination, flow))
 }
 
 /// The suite's way to see a panic contained; not compiled into releases.
@@ -112,8 +116,9 @@ fn panic_on_request(head: &[u8]) {
 /// One request in progress.
 struct Exchange {
     request: Request,
-    /// Where the request goes; nowhere without a cluster.
-    cluster: Option<usize>,
+    destination: Destination,
+    /// The client is to be pinned to the backend that answers.
+    repin: bool,
     /// The backend it is at.
     attempt: Option<Attempt>,
     upload: Flow,
@@ -132,9 +137,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(request: Request, cluster: Option<usize>, upload: Flow, begun: Instant) -> Self {
+    fn new(request: Request, destination: Destination, upload: Flow, begun: Instant) -> Self {
         Exchange {
-            cluster,
+            destination,
+            repin: false,
             attempt: None,
             awaits_continue: request.expects_continue && !upload.is_received(),
             request,
@@ -197,10 +203,44 @@ impl Exchange {
         }
     }
 
-    /// A backend that has not been tried.
-    fn pick(&self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
-        let cluster = session.setup.clusters.get(self.cluster?)?;
-        cluster.pick(tried, 0, alarm::now())
+    /// A backend that has not been tried: the client's own, if it has one that can be asked.
+    fn pick(&mut self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
+        let Destination { cluster, key, pinned } = self.destination;
+        let (setup, now) = (&session.setup, alarm::now());
+        let index = cluster?;
+        let cluster = setup.clusters.get(index)?;
+        let own = pinned.and_then(|place| cluster.pick_pinned(place, tried, now));
+        self.repin = own.is_none();
+        let attempt = own.or_else(|| cluster.pick(tried, key, now))?;
+        if let (Some(table), Some(client)) = (setup.blueprint.affinity(index), session.origin.source)
+            && let (true, Some(place)) = (self.repin, attempt.backend().index())
+        {
+            table.pin(client.ip(), place, now);
+        }
+        Some(attempt)
+    }
+
+    /// The field that pins the client to the backend that has answered; mostly nothing.
+    fn set_cookie<'a>(&self, session: &'a Session) -> &'a [u8] {
+        let pins = self.destination.cluster.and_then(|cluster| session.setup.blueprint.pins(cluster));
+        let place = self.attempt.as_ref().and_then(|attempt| attempt.backend().index());
+        let field = pins.filter(|_| self.repin).zip(place).and_then(|(pins, place)| pins.set_cookie(place));
+        field.unwrap_or_default()
+    }
+
+    /// The route that has taken the request.
+    fn route<'a>(&self, session: &'a Session) -> Option<&'a RoutePlan> {
+        self.request.route.and_then(|route| session.setup.plan().routes.get(route))
+    }
+
+    /// The route's own deadline for the first byte of a response, if it has one.
+    fn response_timeout(&self, session: &Session) -> Option<Duration> {
+        self.route(session)?.response_timeout
+    }
+
+    /// What the route changes in responses.
+    fn edits<'a>(&self, session: &'a Session) -> Edits<'a> {
+        self.route(session).map(|route| Edits::new(&route.rewrite.response)).unwrap_or_default()
     }
 
     /// Counts a failure where it belongs.
@@ -213,7 +253,8 @@ impl Exchange {
     /// A connection to the backend: the freshest idle one, or a new one.
     async fn lease(&self, session: &Session, fresh_only: bool) -> Result<Lease, Fault> {
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let plan = self.cluster.and_then(|cluster| session.setup.plan().clusters.get(cluster));
+        let cluster = self.destination.cluster;
+        let plan = cluster.and_then(|cluster| session.setup.plan().clusters.get(cluster));
         let (Some(attempt), Some(plan)) = (&self.attempt, plan) else { return Err(missing) };
         let backend = attempt.backend();
         let speaks_for = plan.send_proxy.and(session.origin.source);
@@ -263,17 +304,47 @@ impl Exchange {
         self.send_own(session, status, &bytes).await
     }
 
-    /// Max-Forwards has come to an end here.
-    async fn answer_ourselves(&mut self, session: &mut Session) -> Next {
-        let keep_alive = self.may_go_on(session);
+    /// An answer that needs no backend, with its status: Max-Forwards has come to an end here, the route says so, or no
+    /// route takes the request.
+    fn own_answer(&self, session: &Session) -> Option<(u16, Vec<u8>)> {
+        let (keep_alive, date) = (self.may_go_on(session), &session.shard.date);
+        let head_only = self.request.method == Method::Head;
+        let edits = self.edits(session);
         let mut bytes = Vec::new();
-        if self.request.method == Method::Trace {
-            reply::trace(&mut bytes, self.upload.ready(), keep_alive, &session.shard.date);
-        } else {
-            reply::options(&mut bytes, keep_alive, &session.shard.date);
-        }
+        let status = match (self.route(session).map(|route| &route.action), self.request.method) {
+            (Some(Action::Respond(answer)), _) => {
+                reply::Answer::fixed(answer, edits).write(&mut bytes, keep_alive, head_only, date);
+                answer.status
+            }
+            (Some(Action::Redirect(redirect)), _) => {
+                let location = session.shard.scratch.borrow();
+                let answer = reply::Answer::redirect(redirect.status, &location, edits);
+                answer.write(&mut bytes, keep_alive, head_only, date);
+                redirect.status
+            }
+            (_, Method::Trace) if self.request.last_hop => {
+                reply::trace(&mut bytes, self.upload.ready(), keep_alive, date);
+                200
+            }
+            (..) if self.request.last_hop => {
+                reply::options(&mut bytes, keep_alive, date);
+                200
+            }
+            (None, _) if self.destination.cluster.is_none() => {
+                session.shard.stats.count(Count::FaultNoRoute);
+                reply::Reply::new(404).write(&mut bytes, keep_alive, head_only, date);
+                404
+            }
+            _ => return None,
+        };
+        Some((status, bytes))
+    }
+
+    /// Gives that answer.
+    async fn answer_ourselves(&mut self, session: &mut Session, status: u16, bytes: Vec<u8>) -> Next {
+        let keep_alive = self.may_go_on(session);
         self.put_ahead(session);
-        let next = self.send_own(session, 200, &bytes).await;
+        let next = self.send_own(session, status, &bytes).await;
         if next == Next::KeepAlive && !keep_alive { Next::Linger } else { next }
     }
 

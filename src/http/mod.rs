@@ -4,6 +4,7 @@
 //! a worker. A head is parsed and rewritten in one synchronous step, so nothing ever borrows from a buffer
 //! across a wait.
 
+pub mod destination;
 pub mod edit;
 pub mod exchange;
 pub mod field;

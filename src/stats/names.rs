@@ -76,6 +76,7 @@ statistics! {
         FaultUpstreamTimeout "fault_upstream_timeout" "Responses that did not begin or go on in time.",
         FaultUpstreamMalformed "fault_upstream_malformed" "Responses that were not valid HTTP/1.x.",
         FaultLocal "fault_local" "Exchanges ended for want of descriptors, ports or memory here.",
+        FaultNoRoute "fault_no_route" "Requests that no route takes.",
         FaultNoBackend "fault_no_backend" "Requests for which no backend was left.",
         IdleTimeouts "idle_timeouts" "Connections closed because no request came in time.",
         UdpClientReceived "udp_client_received" "Datagrams received from clients.",

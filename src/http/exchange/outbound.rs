@@ -11,7 +11,6 @@ use super::{Exchange, HALF_CLOSED, QUIET_HALF_CLOSED};
 use crate::{
     fault::{Fault, Kind, Phase},
     http::{
-        edit::Edits,
         response::{self, Reader, Response},
         scan::{Found, Scan},
         session::Session,
@@ -113,7 +112,7 @@ impl Exchange {
             (true, true, _) => timeouts.body_idle.min(QUIET_HALF_CLOSED),
             (true, false, _) | (false, false, true) => timeouts.body_idle,
             (false, true, _) => HALF_CLOSED,
-            (false, false, false) => timeouts.response,
+            (false, false, false) => self.response_timeout(session).unwrap_or(timeouts.response),
         });
     }
 
@@ -262,8 +261,8 @@ impl Exchange {
             keep_alive: uploaded && !session.is_leaving(),
             via: session.shard.headers().via,
             date: &session.shard.date,
-            edits: Edits::default(),
-            added: b"",
+            edits: self.edits(session),
+            added: self.set_cookie(session),
         };
         let response = response::rewrite(buffer.filled(), found, &reader, &mut head).ok()?;
         Some((response, head))
