@@ -9,10 +9,11 @@ use tracing::info;
 use super::{process::Failure, resolve};
 use crate::{
     addr::Endpoint,
-    cli::RunOptions,
     config::{
-        from_flags,
+        self, Checked, Environment,
+        mistake::Mistake,
         plan::{ListenerPlan, Plan},
+        source::Source,
     },
     listener::bind::{self, Bound, SocketFile},
     stats::worker::WorkerStats,
@@ -45,10 +46,26 @@ pub struct Running {
     _files: Vec<SocketFile>,
 }
 
-/// Resolves the backends and builds the plan.
-pub fn plan(options: &RunOptions, runtime: &tokio::runtime::Runtime) -> Result<Plan, Failure> {
-    let resolved = runtime.block_on(resolve::resolve(&options.backends));
-    let plan = resolved.map(|addresses| from_flags::plan(options, addresses));
+/// Reads and checks the configuration; opens nothing but its files.
+pub fn load(source: &Source) -> Result<Checked, Failure> {
+    let environment = Environment::of_process().map_err(|error| Failure::Runtime(error.to_string()))?;
+    config::load(source, &environment).map_err(|mistakes| refusal(source, &mistakes))
+}
+
+/// What is said about a wrong configuration: every mistake in a line of its own.
+pub fn refusal(source: &Source, mistakes: &[Mistake]) -> Failure {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let text = lines.join("\nerror: ");
+    match source {
+        Source::Flags(_) => Failure::Usage(text),
+        Source::Files { .. } => Failure::Configuration(text),
+    }
+}
+
+/// Resolves the backends and completes the plan.
+pub fn plan(checked: Checked, runtime: &tokio::runtime::Runtime) -> Result<Plan, Failure> {
+    let resolved = runtime.block_on(resolve::resolve(&checked.addresses()));
+    let plan = resolved.map(|addresses| checked.into_plan(addresses));
     let plan = plan.map_err(|error| Failure::Runtime(error.to_string()))?;
     #[cfg(debug_assertions)]
     let plan = hastened(plan);

@@ -30,7 +30,8 @@ use super::{
 };
 use crate::{
     addr::Endpoint,
-    cli::{self, Command, RunOptions},
+    cli::{self, Command},
+    config::source::Source,
     demo,
     stats::{names::Count, report::Report},
     worker::{mailbox, run::Event},
@@ -54,28 +55,49 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> Result<(), Failure> {
             let _ = io::stdout().write_all(text.as_bytes());
             Ok(())
         }
-        Command::Run(options) => run(options, None),
+        Command::Run(source) => run(source, None),
+        Command::Check { source, dump } => check(source, dump),
         Command::Demo(options) => {
             let backends =
                 demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
-            run(options.into_run(backends.addresses()), Some(backends))
+            run(Source::Flags(Box::new(options.into_run(backends.addresses()))), Some(backends))
         }
     }
 }
 
-fn run(options: RunOptions, demo: Option<demo::DemoBackends>) -> Result<(), Failure> {
-    log::init(options.log_format);
+/// Says whether a configuration is right, and with `dump` all that it means. Opens and resolves nothing.
+fn check(mut source: Source, dump: bool) -> Result<(), Failure> {
+    source.take_standard_input().map_err(|mistake| start::refusal(&source, &[mistake]))?;
+    let checked = start::load(&source)?;
+    for warning in checked.warnings() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let _ = match dump {
+        true => io::stdout().write_all(checked.to_toml().as_bytes()),
+        false => writeln!(io::stdout(), "configuration ok: {}", checked.summary()),
+    };
+    Ok(())
+}
+
+fn run(mut source: Source, demo: Option<demo::DemoBackends>) -> Result<(), Failure> {
+    source.take_standard_input().map_err(|mistake| start::refusal(&source, &[mistake]))?;
+    let checked = start::load(&source)?;
+    let (format, effective) = (checked.log_format(), checked.to_json());
+    log::init(format);
+    for warning in checked.warnings() {
+        warn!("{warning}");
+    }
     log_panics();
     raise_descriptor_limit();
     use_small_pages();
     let failed = |error: io::Error| Failure::Runtime(format!("cannot start the control thread: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let plan = start::plan(&options, &runtime)?;
+    let plan = start::plan(checked, &runtime)?;
     let admin = plan.admin.map(bind_admin).transpose()?;
     // Signals are caught from here on, so that none that comes while the workers start is lost.
     let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
     let running = start::workers(plan)?;
-    let outcome = serve(&runtime, running, signals, admin, options.log_format, demo.is_some());
+    let outcome = serve(&runtime, running, signals, (admin, effective), format, demo.is_some());
     // A name lookup may still hang in a thread of its own.
     runtime.shutdown_background();
     outcome
@@ -92,7 +114,7 @@ fn serve(
     runtime: &Runtime,
     running: Running,
     signals: Signals,
-    admin: Option<std::net::TcpListener>,
+    (admin, effective): (Option<std::net::TcpListener>, serde_json::Value),
     format: LogFormat,
     demo: bool,
 ) -> Result<(), Failure> {
@@ -102,6 +124,7 @@ fn serve(
         workers: running.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect(),
         draining: Arc::clone(&draining),
         listeners: running.listeners.clone(),
+        effective,
     });
     let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
