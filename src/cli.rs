@@ -338,7 +338,7 @@ mod tests {
 
     fn run_options(args: &[&str]) -> RunOptions {
         match command(args) {
-            Ok(Command::Run(options)) => options,
+            Ok(Command::Run(Source::Flags(options))) => *options,
             other => panic!("{args:?}: {other:?}"),
         }
     }
@@ -366,8 +366,8 @@ mod tests {
             accept_proxy: Networks::default(),
             send_proxy: None,
             sources: vec![],
-            down_text: DOWN_TEXT.to_owned(),
-            socket_mode: SOCKET_MODE,
+            down_text: None,
+            socket_mode: None,
             cores: vec![0, 1, 2, 3],
             admin: None,
             log_format: LogFormat::Text,
@@ -404,8 +404,8 @@ mod tests {
             accept_proxy: "10.0.0.0/8".parse().unwrap(),
             send_proxy: Some(Version::V1),
             sources: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-            down_text: DOWN_TEXT.to_owned(),
-            socket_mode: 0o660,
+            down_text: None,
+            socket_mode: Some(0o660),
             cores: vec![3, 0, 1],
             admin: Some("0.0.0.0:9000".parse().unwrap()),
             log_format: LogFormat::Json,
@@ -429,7 +429,7 @@ mod tests {
     fn streams_and_unix_sockets_are_understood() {
         let tcp =
             run_options(&["--mode=tcp", "--listen=unix:/l", "--backends=unix:/b,tcp://a:1", "--down-text=x"]);
-        assert_eq!((tcp.mode, tcp.down_text.as_str()), (Mode::Tcp, "x\n"));
+        assert_eq!((tcp.mode, tcp.down_text.as_deref()), (Mode::Tcp, Some("x\n")));
         assert_eq!(tcp.listen[0].to_string(), "unix:/l");
     }
 
@@ -451,8 +451,6 @@ mod tests {
     fn wrong_tokens_are_named_with_what_would_be_right() {
         for (args, tokens) in [
             (&["--mode=smtp"][..], &["'smtp'", "http"][..]),
-            (&["--mode=udp", "--backends=a:1"], &["`--mode udp` is not yet available"]),
-            (&[HTTP, "--down-text=x"], &["`--down-text`", "`--mode http`"]),
             (&[HTTP, "--send-proxy=v3"], &["'v3'", "v1, v2"]),
             (&[HTTP, "--accept-proxy=lan"], &["'lan'", "is not a network"]),
             (&[HTTP, "--source=eth0"], &["'eth0'"]),
@@ -460,8 +458,6 @@ mod tests {
             (&[HTTP, "--socket-mode=+66"], &["octal"]),
             (&[HTTP, "--socket-mode=7777"], &["at most 777"]),
             (&[HTTP, "--admin=unix:/a"], &["`--admin unix:/a`", "an IP address and a port"]),
-            (&[HTTP, "--listen=unix:/a", "--listen=unix:/a"], &["`--listen unix:/a` is given twice"]),
-            (&["--mode=tcp", HTTP], &["`http://localhost:3031`", "`tcp://localhost:3031`"]),
             (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not yet available", "round-robin"]),
             (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not yet available"]),
             (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "'round-robin'"]),
@@ -471,13 +467,10 @@ mod tests {
             (&[HTTP, "--port=http"], &["'http'", "0 to 65535"]),
             (&[HTTP, "--port", "-80"], &["-8"]),
             (&[HTTP, "--listen=localhost:80"], &["`localhost` is not an IP address"]),
-            (&[HTTP, "--listen=:80", "--listen=*:80"], &["`--listen 0.0.0.0:80` is given twice"]),
-            (&[HTTP, "--admin=:3030"], &["`--admin 0.0.0.0:3030`"]),
             (&[HTTP, "--log-format=xml"], &["'xml'", "text, json"]),
             (&[HTTP, "--bakends=x"], &["'--bakends'", "'--backends'"]),
             (&[HTTP, "-prot=80"], &["'--prot'", "'--port'"]),
             (&[HTTP, "demos"], &["'demos'", "'demo'"]),
-            (&["--backends=tcp://a:1"], &["`tcp://a:1`", "`--mode http`", "`http://a:1` or `a:1`"]),
             (&["--backends=https://a:1"], &["`--backends`", "TLS upstream is not supported yet"]),
             (&["--backends=a:1,,b:2"], &["backend 2 of `a:1,,b:2` is empty"]),
         ] {
@@ -490,22 +483,56 @@ mod tests {
     }
 
     #[test]
-    fn configuration_files_are_refused_as_not_available_yet() {
-        for args in [
-            &["-c", "ringway.toml"][..],
-            &["-c"],
-            &["-cringway.toml"],
-            &["--config=ringway.toml"],
-            &["-config", "ringway.toml"],
-            &["-t", "-c", "ringway.toml"],
-            &["-t"],
-            &["-T"],
-            &[HTTP, "-T"],
-            &["demo", "-c", "ringway.toml"],
-        ] {
-            let message = refusal(args);
-            assert!(message.contains("configuration files are not yet available"), "{args:?}: {message}");
+    fn files_take_the_place_of_flags() {
+        let source = |args: &[&str]| match command(args) {
+            Ok(Command::Run(source) | Command::Check { source, .. }) => source,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        let files = |files, overrides| Source::Files { files, overrides };
+        let path = || Files::Path("a.toml".into());
+        for args in [&["-c", "a.toml"][..], &["-ca.toml"], &["--config=a.toml"], &["-config", "a.toml"]] {
+            assert_eq!(source(args), files(path(), Overrides::default()));
         }
+        assert_eq!(source(&["-c", "-"]), files(Files::StandardInput, Overrides::default()));
+        let overrides = Overrides {
+            cores: Some(vec![1]),
+            admin: Some("127.0.0.1:9".parse().unwrap()),
+            log_format: Some(LogFormat::Json),
+        };
+        let args = ["-c", "a.toml", "--cores=1", "--admin=127.0.0.1:9", "--log-format=json"];
+        assert_eq!(source(&args), files(path(), overrides));
+        for (args, dump) in [(["-t", HTTP], false), (["-T", HTTP], true), (["--test", "-ca.toml"], false)] {
+            assert!(matches!(command(&args), Ok(Command::Check { dump: given, .. }) if given == dump));
+        }
+    }
+
+    #[test]
+    fn flags_that_belong_into_the_file_are_refused_beside_it() {
+        for flag in [
+            HTTP,
+            "--mode=tcp",
+            "--balance=rr",
+            "--accept-proxy=::1",
+            "--send-proxy=v1",
+            "--source=::1",
+            "--down-text=x",
+            "--socket-mode=600",
+            "--listen=:80",
+            "--port=3030",
+        ] {
+            let message = refusal(&["-c", "a.toml", flag]);
+            let name = flag.split('=').next().unwrap();
+            assert!(message.contains(&format!("`{name}` does not go with `-c`")), "{message}");
+        }
+        assert!(refusal(&["-c"]).contains("--config"));
+        for flag in ["-ca.toml", "-t", "-T"] {
+            assert!(refusal(&["demo", flag]).contains("does not go with `demo`"));
+        }
+    }
+
+    #[test]
+    fn the_schema_is_printed() {
+        assert!(matches!(command(&["schema"]), Ok(Command::Print(text)) if text.starts_with('{')));
     }
 
     #[test]
@@ -520,7 +547,7 @@ mod tests {
         for args in [&["-h"][..], &["--help"], &["-help"], &["help"], &["demo", "--help"]] {
             let text = print(args);
             assert!(text.contains("--listen <ADDR:PORT>") && text.ends_with('\n'), "{text}");
-            assert!(!text.contains("--config"), "{text}");
+            assert!(text.contains("--config <PATH>"), "{text}");
         }
     }
 
@@ -553,7 +580,9 @@ mod tests {
     #[test]
     fn this_machine_has_cores() {
         let args = ["ringway", "--backends=a:1"].map(OsString::from);
-        assert!(matches!(parse(args.into_iter()), Ok(Command::Run(options)) if !options.cores.is_empty()));
+        assert!(
+            matches!(parse(args.into_iter()), Ok(Command::Run(Source::Flags(options))) if !options.cores.is_empty())
+        );
     }
 
     #[test]

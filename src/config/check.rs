@@ -17,7 +17,7 @@ use self::{clusters::ClusterDraft, listeners::ListenerDraft, routes::RouteDraft}
 use super::{
     Checked, Environment, cores,
     file::{Admin, Defaults, File, Name, Runtime},
-    mistake::{self, Mistake, Place, suggestion},
+    mistake::{self, Mistake, Place, similar},
     plan::{HeaderPolicy, Plan, Timeouts},
     read::{At, Key, Tables},
     units::format_duration,
@@ -136,16 +136,12 @@ fn find<'n>(
 ) -> Option<usize> {
     let position = known.clone().position(|name| name == at.value);
     if position.is_none() {
-        let hint = suggestion(&at.value, known.clone());
-        let hint = if hint.is_empty() {
-            let known: Vec<_> = known.take(10).collect();
-            if known.is_empty() {
-                ": there is none at all".to_owned()
-            } else {
-                format!(": there are {}", known.join(", "))
-            }
-        } else {
-            hint
+        let hint = match similar(&at.value, known.clone()) {
+            Some(meant) => format!(", did you mean `{meant}`?"),
+            None => match known.take(10).collect::<Vec<_>>().as_slice() {
+                [] => ": there is none at all".to_owned(),
+                some => format!(": there are {}", some.join(", ")),
+            },
         };
         findings.mistake(&at.place, format!("there is no {noun} {}{hint}", mistake::quoted(&at.value)));
     }

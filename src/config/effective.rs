@@ -318,7 +318,7 @@ fn edit_values(edits: &FieldEdits) -> [Option<Tree>; 3] {
 
 /// As TOML.
 pub fn to_toml(tree: &Tree) -> String {
-    let mut out = String::new();
+    let mut out = String::from("# The effective configuration, with every default.\n");
     if let Tree::Table(entries) = tree {
         write_table(&mut out, "", entries);
     }

@@ -143,12 +143,18 @@ pub fn load(source: &Source, environment: &Environment<'_>) -> Result<Checked, V
         }
         Source::Files { files, overrides } => {
             let whole = Place::whole(&files.name());
-            let (mut file, mut mistakes) = (File::default(), Vec::new());
+            let (mut file, mut mistakes, mut complete) = (File::default(), Vec::new(), true);
             for (name, text) in files.read()? {
-                let tree = tree::parse(&name, &text, environment.variable, &mut mistakes);
+                let (tree, whole) = tree::parse(&name, &text, environment.variable, &mut mistakes);
+                complete &= whole;
                 if let Some(read) = File::read(&tree, &mut mistakes) {
                     merge(&mut file, read, &mut mistakes);
                 }
+            }
+            if !complete {
+                // What could not be read would look as if it were missing.
+                mistake::sort(&mut mistakes);
+                return Err(mistakes);
             }
             override_with(&mut file, overrides);
             check::check(&file, &whole, environment, mistakes)

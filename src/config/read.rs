@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{
-    mistake::{Mistake, Place, quoted},
+    mistake::{Mistake, Place, quoted, similar},
     tree::{Node, Value},
     units::{DURATION_FORM, parse_duration},
 };
@@ -77,6 +77,13 @@ impl<T> Key<T> {
     /// The place of the value.
     pub(super) fn place(&self) -> Option<&Place> {
         self.given().map(|at| &at.place)
+    }
+
+    /// Something that was probably meant for it was written.
+    pub(super) fn mistaken(&mut self) {
+        if self.is_absent() {
+            *self = Key::Wrong;
+        }
     }
 
     /// True when it was not written.
@@ -351,10 +358,11 @@ pub(super) fn word<T>(
     };
     let found = find(&text.to_ascii_lowercase());
     if found.is_none() {
-        let hint = super::mistake::suggestion(text, words.iter().copied());
-        let message = format!("{} is no {what}{hint} There are {all}", quoted(text));
-        let message =
-            if hint.is_empty() { message.replacen(" There are", ": there are", 1) } else { message };
+        let shown = quoted(text);
+        let message = match similar(text, words.iter().copied()) {
+            Some(meant) => format!("{shown} is no {what}, did you mean `{meant}`? There are {all}"),
+            None => format!("{shown} is no {what}: there are {all}"),
+        };
         mistakes.push(Mistake::new(&node.place, message));
     }
     found
@@ -389,7 +397,11 @@ macro_rules! tables {
                         $( stringify!($field) => {
                             table.$field = $crate::config::read::Key::read(&entry.node, mistakes);
                         } )*
-                        _ => $crate::config::read::unknown_key(entry, mistakes, KEYS),
+                        _ => match $crate::config::read::unknown_key(entry, mistakes, KEYS) {
+                            // What was meant is not missing.
+                            $( Some(stringify!($field)) => table.$field.mistaken(), )*
+                            _ => {}
+                        },
                     }
                 }
                 Some(table)
@@ -408,15 +420,19 @@ macro_rules! tables {
 }
 pub(super) use tables;
 
-/// Adds the mistake of a key that is not known, with the one that was probably meant.
-pub(super) fn unknown_key(entry: &super::tree::Entry, mistakes: &mut Vec<Mistake>, known: &[&str]) {
-    let hint = super::mistake::suggestion(&entry.key, known.iter().copied());
-    let message = if hint.is_empty() {
-        format!("there is no such key: known are {}", known.join(", "))
-    } else {
-        format!("there is no such key{hint}")
+/// Adds the mistake of a key that is not known; the answer is the key that was probably meant.
+pub(super) fn unknown_key(
+    entry: &super::tree::Entry,
+    mistakes: &mut Vec<Mistake>,
+    known: &[&'static str],
+) -> Option<&'static str> {
+    let meant = similar(&entry.key, known.iter().copied());
+    let message = match meant {
+        Some(meant) => format!("there is no such key, did you mean `{meant}`?"),
+        None => format!("there is no such key: known are {}", known.join(", ")),
     };
     mistakes.push(Mistake::new(&entry.place, message));
+    meant
 }
 
 /// The schema of a table from its keys: name, description, schema and default.

@@ -66,23 +66,29 @@ impl Value {
     }
 }
 
-/// Reads `text`, the content of `file`. Mistakes are added; the answer has what could be understood.
+/// Reads `text`, the content of `file`. Mistakes are added; the answer has what could be understood, and says whether
+/// that is all.
 pub(super) fn parse(
     file: &str,
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
     mistakes: &mut Vec<Mistake>,
-) -> Node {
+) -> (Node, bool) {
     let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
     let mut reader = Reader { file: file.into(), breaks, variable, mistakes };
     let (document, errors) = DeTable::parse_recoverable(text);
+    let mut line = 0;
     for error in errors {
         let place = reader.place(error.span().unwrap_or_default(), "");
-        let message = error.message().trim().replace('\n', ", ");
-        reader.mistakes.push(Mistake::new(&place, format!("this is no valid TOML: {message}")));
+        // One slip makes several errors in its line.
+        if place.line != line {
+            let message = error.message().trim().replace('\n', ", ");
+            reader.mistakes.push(Mistake::new(&place, format!("this is no valid TOML: {message}")));
+        }
+        line = place.line;
     }
     let place = Place::whole(file);
-    Node { place, value: reader.table(document.get_ref(), "") }
+    (Node { place, value: reader.table(document.get_ref(), "") }, line == 0)
 }
 
 struct Reader<'a> {
