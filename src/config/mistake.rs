@@ -85,10 +85,10 @@ pub fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     let scored = known.map(|name| {
         let name_folded = fold(name);
         let score = strsim::normalized_damerau_levenshtein(&folded, &name_folded);
-        // One of them is often the beginning of the other: `connect`, `backends`.
-        let part =
-            folded.len() >= 3 && (name_folded.starts_with(&folded) || folded.starts_with(&name_folded));
-        (if part { score.max(SIMILAR) } else { score }, name)
+        // One of them is often the beginning of the other: `connect`, `backends`. In a short word one slip is much.
+        let part = name_folded.starts_with(&folded) || folded.starts_with(&name_folded);
+        let slip = strsim::damerau_levenshtein(&folded, &name_folded) == 1;
+        (if folded.len() >= 3 && (part || slip) { score.max(SIMILAR) } else { score }, name)
     });
     let best = scored.filter(|(score, _)| *score >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0));
     best.map(|(_, name)| name)

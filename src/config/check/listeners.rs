@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Findings, Names, clusters::ClusterDraft, find, routes::RouteDraft, tables};
 use crate::{
-    addr::Endpoint,
+    addr::{Endpoint, ListenAddress},
     config::{
         file::{File, Listener},
         mistake::Place,
@@ -68,6 +68,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
         None => names.invent(NAME, &place),
     };
     let binds = listener.bind.get().map_or(&[][..], |list| &list.0);
+    let permissions = listener.socket_mode.get();
     let mut drafts = Vec::new();
     for (index, bind) in binds.iter().enumerate() {
         let name = if index == 0 { group.clone() } else { names.invent(&group, &bind.place) };
@@ -75,7 +76,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
             plan: ListenerPlan {
                 name: name.into(),
                 endpoint: bind.value.0.clone(),
-                socket_mode: listener.socket_mode.get().map_or(SOCKET_MODE, |mode| mode.0),
+                socket_mode: permissions.filter(|_| unix(&bind)).map_or(SOCKET_MODE, |mode| mode.0),
                 mode,
                 cluster: None,
                 routes: Vec::new(),
@@ -91,6 +92,10 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
     drafts
 }
 
+fn unix(at: &&At<ListenAddress>) -> bool {
+    at.value.0.inet().is_none()
+}
+
 /// A key that would mean nothing is a mistake.
 fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
     if let Some(place) = listener.mode.place().filter(|_| !is_available(mode)) {
@@ -100,7 +105,6 @@ fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
     let name = mode.name();
     let streams = mode != Mode::Udp;
     let binds = listener.bind.get().map_or(&[][..], |list| &list.0);
-    let unix = |at: &&At<crate::addr::ListenAddress>| at.value.0.inet().is_none();
     if let Some(at) = binds.iter().find(unix).filter(|_| !streams) {
         findings.mistake(
             &at.place,
