@@ -36,7 +36,7 @@ use std::{
 use crossbeam::channel::{Receiver, bounded};
 use ringway::{
     cli,
-    config::{from_flags, plan::Plan},
+    config::{self, Environment, plan::Plan},
     listener,
     stats::{names::Count, worker::WorkerStats},
     sys::ring,
@@ -179,7 +179,10 @@ fn plan(backend: SocketAddr, core: usize, mode: &str) -> Plan {
         .into_iter()
         .chain([format!("--backends={backend}").into()]);
     match cli::parse(flags) {
-        Ok(cli::Command::Run(options)) => from_flags::plan(&options, vec![vec![backend.into()]]),
+        Ok(cli::Command::Run(source)) => {
+            let checked = config::load(&source, &Environment::of_process().unwrap()).unwrap();
+            checked.into_plan(vec![vec![backend.into()]])
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! As TOML it can be loaded again and means the same; as JSON the admin shows it. Secrets are left out of both.
 
-use std::{fmt::Write, time::Duration};
+mod write;
 
-use serde_json::Value as Json;
-
+use self::write::{Tree, table, text, texts};
+pub(super) use self::write::{to_json, to_toml};
 use super::{
     Checked, cores,
     plan::{
@@ -13,62 +13,8 @@ use super::{
         cluster::{HashKey, SameSite, Sticky, StickyCookie},
         route::{Action, FieldEdits, HostMatch, PathMatch, RedirectPath},
     },
-    units::format_duration,
 };
 use crate::{addr::BackendAddress, control::log::LogFormat};
-
-/// A value to be written.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Tree {
-    /// A string.
-    Text(String),
-    /// A whole number.
-    Integer(i64),
-    /// Another number.
-    Float(f64),
-    /// A truth.
-    Boolean(bool),
-    /// Values side by side.
-    List(Vec<Tree>),
-    /// Keys with their values.
-    Table(Vec<(String, Tree)>),
-    /// Tables that follow each other: `[[listener]]`.
-    Tables(Vec<Tree>),
-    /// A comment in place of a value, for people.
-    Note(String),
-}
-
-impl From<bool> for Tree {
-    fn from(value: bool) -> Self {
-        Tree::Boolean(value)
-    }
-}
-
-impl From<u16> for Tree {
-    fn from(value: u16) -> Self {
-        Tree::Integer(value.into())
-    }
-}
-
-impl From<Duration> for Tree {
-    fn from(value: Duration) -> Self {
-        Tree::Text(format_duration(value))
-    }
-}
-
-fn text(value: impl ToString) -> Tree {
-    Tree::Text(value.to_string())
-}
-
-fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Tree {
-    Tree::List(values.into_iter().map(text).collect())
-}
-
-/// Keys, in order; those without a value are left out.
-fn table<const N: usize>(keys: [(&str, Option<Tree>); N]) -> Tree {
-    let given = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    Tree::Table(given.collect())
-}
 
 /// The whole configuration.
 ///
@@ -314,88 +260,4 @@ fn edit_values(edits: &FieldEdits) -> [Option<Tree>; 3] {
     };
     let removed: Vec<_> = edits.remove.iter().filter(|name| !is_written(name)).collect();
     [written(true), written(false), (!removed.is_empty()).then(|| texts(removed))]
-}
-
-/// As TOML.
-pub fn to_toml(tree: &Tree) -> String {
-    let mut out = String::from("# The effective configuration, with every default.\n");
-    if let Tree::Table(entries) = tree {
-        write_table(&mut out, "", entries);
-    }
-    out
-}
-
-/// Plain values come first: behind the header of a sub-table they would belong to that.
-fn write_table(out: &mut String, path: &str, entries: &[(String, Tree)]) {
-    let is_section = |value: &Tree| matches!(value, Tree::Table(_) | Tree::Tables(_));
-    for (key, value) in entries.iter().filter(|(_, value)| !is_section(value)) {
-        let _ = match value {
-            Tree::Note(note) => writeln!(out, "# {note}"),
-            value => writeln!(out, "{} = {}", toml_key(key), toml_value(value)),
-        };
-    }
-    for (key, value) in entries {
-        let key = toml_key(key);
-        let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-        match value {
-            Tree::Table(entries) => {
-                let _ = writeln!(out, "\n[{path}]");
-                write_table(out, &path, entries);
-            }
-            Tree::Tables(tables) => {
-                for table in tables {
-                    let _ = writeln!(out, "\n[[{path}]]");
-                    if let Tree::Table(entries) = table {
-                        write_table(out, &path, entries);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn toml_key(key: &str) -> String {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { toml_text(key) }
-}
-
-/// A JSON string is a TOML string but for DEL.
-fn toml_text(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default().replace('\u{7f}', "\\u007F")
-}
-
-fn toml_value(value: &Tree) -> String {
-    match value {
-        // It must not be taken for a placeholder.
-        Tree::Text(text) => toml_text(&text.replace("${", "$${")),
-        Tree::Integer(number) => number.to_string(),
-        Tree::Float(number) => format!("{number:?}"),
-        Tree::Boolean(value) => value.to_string(),
-        Tree::List(values) | Tree::Tables(values) => {
-            format!("[{}]", values.iter().map(toml_value).collect::<Vec<_>>().join(", "))
-        }
-        Tree::Table(entries) => {
-            let pairs =
-                entries.iter().map(|(key, value)| format!("{} = {}", toml_key(key), toml_value(value)));
-            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
-        }
-        Tree::Note(_) => String::new(),
-    }
-}
-
-/// As JSON.
-pub fn to_json(tree: &Tree) -> Json {
-    match tree {
-        Tree::Text(text) => text.as_str().into(),
-        Tree::Integer(number) => (*number).into(),
-        Tree::Float(number) => (*number).into(),
-        Tree::Boolean(value) => (*value).into(),
-        Tree::List(values) | Tree::Tables(values) => values.iter().map(to_json).collect(),
-        Tree::Table(entries) => {
-            let shown = entries.iter().filter(|(_, value)| !matches!(value, Tree::Note(_)));
-            Json::Object(shown.map(|(key, value)| (key.clone(), to_json(value))).collect())
-        }
-        Tree::Note(_) => Json::Null,
-    }
 }

@@ -6,7 +6,7 @@
 
 mod check;
 pub mod cores;
-pub mod effective;
+mod effective;
 mod expand;
 mod file;
 mod from_flags;

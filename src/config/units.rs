@@ -25,7 +25,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// Writes whole milliseconds in as few units as it takes, none larger than an hour.
 pub fn format_duration(duration: Duration) -> String {
     let all = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let fits = TIMES.iter().skip(1).find(|(_, size)| all != 0 && all % size == 0);
+    let fits = TIMES.iter().skip(1).find(|(_, size)| all != 0 && all.is_multiple_of(*size));
     let (unit, size) = fits.copied().unwrap_or(("s", 1_000));
     format!("{}{unit}", all / size)
 }
@@ -37,7 +37,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 
 /// Writes a size in the largest unit that leaves no rest.
 pub fn format_size(bytes: u64) -> String {
-    let fits = SIZES.iter().find(|(_, size)| bytes != 0 && bytes % size == 0);
+    let fits = SIZES.iter().find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size));
     let (unit, size) = fits.copied().unwrap_or(("B", 1));
     format!("{}{unit}", bytes / size)
 }

@@ -221,15 +221,18 @@ impl Read for FieldValue {
 /// What is hashed.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) enum HashKeyItem {
+    /// The client's address.
     ClientAddress,
+    /// The path.
     Path,
-    OfRequest(HashKeyTable),
+    /// Something else in the request.
+    OfRequest(Box<HashKeyTable>),
 }
 
 impl Read for HashKeyItem {
     fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         if matches!(node.value, Value::Table(_)) {
-            return HashKeyTable::read(node, mistakes).map(HashKeyItem::OfRequest);
+            return HashKeyTable::read(node, mistakes).map(Box::new).map(HashKeyItem::OfRequest);
         }
         let fits = |text: &str| match text.replace('_', "-").as_str() {
             "client-address" => Some(HashKeyItem::ClientAddress),
