@@ -165,7 +165,6 @@ pub(super) fn check(
     reach::check(findings_ref, &routes);
 
     let (timeouts, headers) = defaults(findings_ref, &file.defaults, &file.runtime);
-    route_timeouts(findings_ref, &routes, &timeouts);
     let cores = choose_cores(findings_ref, &file.runtime);
     let admin = admin(findings_ref, &file.admin);
     listeners::overlaps(findings_ref, &listeners, admin.as_ref());
@@ -232,7 +231,7 @@ fn defaults(
     };
     let place = table.connect_timeout.place().or(table.response_timeout.place()).cloned();
     if let Some(place) = place {
-        compare_attempts(findings, &place, &timeouts, timeouts.response);
+        compare_attempts(findings, &place, &timeouts);
     }
     let headers = HeaderPolicy {
         via: table.via.get().copied().unwrap_or(policy.via),
@@ -242,7 +241,8 @@ fn defaults(
 }
 
 /// A client may wait for every attempt in turn; that should be less than what it may wait for the response.
-fn compare_attempts(findings: &mut Findings<'_>, place: &Place, timeouts: &Timeouts, response: Duration) {
+fn compare_attempts(findings: &mut Findings<'_>, place: &Place, timeouts: &Timeouts) {
+    let response = timeouts.response;
     let attempts = timeouts.connect.saturating_mul(u32::try_from(ATTEMPTS_MAX).unwrap_or(u32::MAX));
     if !response.is_zero() && attempts > response {
         let (all, connect) = (format_duration(attempts), format_duration(timeouts.connect));
@@ -251,14 +251,6 @@ fn compare_attempts(findings: &mut Findings<'_>, place: &Place, timeouts: &Timeo
             "{ATTEMPTS_MAX} attempts with a `connect_timeout` of `{connect}` take up to `{all}`, longer than the \
              `response_timeout` of `{response}`: a shorter connect_timeout moves on to the next backend sooner"
         ));
-    }
-}
-
-fn route_timeouts(findings: &mut Findings<'_>, routes: &[RouteDraft], timeouts: &Timeouts) {
-    for route in routes {
-        if let (Some(response), Some(place)) = (route.plan.response_timeout, &route.timeout_place) {
-            compare_attempts(findings, place, timeouts, response);
-        }
     }
 }
 

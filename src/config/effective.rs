@@ -249,13 +249,22 @@ fn action_value(plan: &Plan, action: &Action) -> (&'static str, Tree) {
     }
 }
 
+/// Credentials are not for everybody who may look at `/config`.
+fn field_value(name: &str, value: &str) -> Tree {
+    let name = name.to_ascii_lowercase();
+    let secret =
+        ["auth", "cookie", "key", "secret", "token", "password"].iter().any(|part| name.contains(part));
+    if secret { Tree::Secret(value.to_owned()) } else { text(value) }
+}
+
 /// What is set, what is added and what is removed only.
 fn edit_values(edits: &FieldEdits) -> [Option<Tree>; 3] {
     let is_removed = |name: &str| edits.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name));
     let is_written = |name: &str| edits.write.iter().any(|(written, _)| written.eq_ignore_ascii_case(name));
     let written = |set: bool| {
         let fitting = edits.write.iter().filter(|(name, _)| is_removed(name) == set);
-        let fields: Vec<_> = fitting.map(|(name, value)| (name.to_string(), text(value))).collect();
+        let fields: Vec<_> =
+            fitting.map(|(name, value)| (name.to_string(), field_value(name, value))).collect();
         (!fields.is_empty()).then_some(Tree::Table(fields))
     };
     let removed: Vec<_> = edits.remove.iter().filter(|name| !is_written(name)).collect();

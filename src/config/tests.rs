@@ -200,6 +200,28 @@ fn sticky_keys_are_neither_shown_nor_lost() {
 }
 
 #[test]
+fn credentials_in_header_fields_are_for_the_dump_only() {
+    let route = "[[route]]\ncluster = \"default\"\nset_request_header = { Authorization = \"Basic eA\", x-a = \"b\" }\n";
+    let checked = checked(&format!("{QUICK_START}{route}"));
+    assert!(checked.to_toml().contains("Basic eA"));
+    let shown = &checked.to_json()["route"][0]["set_request_header"];
+    assert_eq!(*shown, serde_json::json!({ "Authorization": "…", "x-a": "b" }));
+}
+
+#[test]
+fn toml_is_read_as_it_may_be_written() {
+    let odd = "\u{feff}# comment\r\n[[listener]]\r\nbind = ':80'\r\n[[cluster]]\r\nbackend = [\r\n  { address = \"a:1\", weight = 1_0 },\r\n \
+               \"b:1\", # last\r\n]\r\nbalance = \"ROUND_ROBIN\"\r\n[defaults]\r\n\"head_timeout\" = \"\"\"5s\"\"\"\r\n";
+    let plan = checked(odd).draft;
+    assert_eq!(plan.clusters[0].backends[0].weight, 10);
+    assert_eq!(plan.timeouts.head.as_secs(), 5);
+    let dotted = "listener = [{ bind = ':80' }]\ncluster = [{ backend = 'a:1', sticky.cookie = 's' }]\nlog.format = 'json'\n";
+    assert_eq!(checked(dotted).log_format(), LogFormat::Json);
+    let line_of_crlf = mistakes("[[listener]]\r\nbind = ':80'\r\n\r\nx = 1\r\n");
+    assert!(line_of_crlf.iter().any(|line| line.starts_with("a.toml:4: listener.x")), "{line_of_crlf:?}");
+}
+
+#[test]
 fn the_published_schema_is_that_of_the_tables() {
     let published = include_str!("../../examples/ringway.schema.json");
     assert!(published == schema(), "write it again: cargo run -- schema > examples/ringway.schema.json");

@@ -158,11 +158,7 @@ fn backend(
     }
     let name = match table.name.get() {
         Some(name) => name.0.clone(),
-        None => {
-            let name = address.authority();
-            // Written the same way again is a duplicate, which is reported as such.
-            if names.0.contains_key(&name) { name } else { names.invent(&name, place) }
-        }
+        None => names.invent(&address.authority(), place),
     };
     let plan = BackendPlan {
         name: name.into(),

@@ -27,8 +27,6 @@ pub(super) struct RouteDraft {
     pub(super) listeners: Vec<usize>,
     /// Its table.
     pub(super) place: Place,
-    /// Where its timeout was written.
-    pub(super) timeout_place: Option<Place>,
     /// A part of it is wrong, so that nothing should be concluded from the rest.
     pub(super) broken: bool,
 }
@@ -57,9 +55,8 @@ pub(super) fn routes(
         };
         let listeners = chosen_listeners(findings, route, &place, listeners);
         let plan = read(findings, route, name, &place, clusters);
-        let timeout_place = route.response_timeout.place().cloned();
         let broken = findings.mistakes.len() > known;
-        drafts.push(RouteDraft { plan, listeners, place, timeout_place, broken });
+        drafts.push(RouteDraft { plan, listeners, place, broken });
     }
     drafts
 }

@@ -143,6 +143,8 @@ fn clusters_and_backends() {
     );
     one(&with("backend = [{ address = \"b:1\", weight = 70000 }]"), 4, &["`70000`", "0 to 65535"]);
     one(&with("backend = \"b\""), 4, &["the port is missing"]);
+    let lent = checked(&with("backend = [\"b:1\", { address = \"a:1\", name = \"b:1\" }]"));
+    assert_eq!(&*lent.draft.clusters[0].backends[0].name, "b:1-2");
     one(&with("backend = \"tcp://b:1\""), 4, &["`tcp://b:1` does not fit", "`http://b:1` or `b:1`"]);
     one(
         &with("backend = \"a:1\"\nbalance = \"fairest\""),
@@ -285,9 +287,6 @@ fn what_is_probably_not_meant_is_a_warning() {
             && slow[0].contains("`33s`"),
         "{slow:?}"
     );
-    let route =
-        warnings(&format!("{LISTENER}{CLUSTER}[[route]]\ncluster = \"web\"\nresponse_timeout = \"2s\"\n"));
-    assert!(route.len() == 1 && route[0].contains("a.toml:8: route.response_timeout"), "{route:?}");
     let unused = warnings(&format!("{LISTENER}cluster = \"web\"\n{CLUSTER}{OTHER}"));
     assert!(
         unused.len() == 1 && unused[0].contains("a.toml:7: cluster: cluster `api` is not used"),

@@ -13,6 +13,8 @@ use crate::config::units::format_duration;
 pub(in crate::config) enum Tree {
     /// A string.
     Text(String),
+    /// A string that people should not see: TOML has it, because it must be loaded again, JSON has not.
+    Secret(String),
     /// A whole number.
     Integer(i64),
     /// Another number.
@@ -113,7 +115,7 @@ fn toml_text(text: &str) -> String {
 fn toml_value(value: &Tree) -> String {
     match value {
         // It must not be taken for a placeholder.
-        Tree::Text(text) => toml_text(&text.replace("${", "$${")),
+        Tree::Text(text) | Tree::Secret(text) => toml_text(&text.replace("${", "$${")),
         Tree::Integer(number) => number.to_string(),
         Tree::Float(number) => format!("{number:?}"),
         Tree::Boolean(value) => value.to_string(),
@@ -133,6 +135,7 @@ fn toml_value(value: &Tree) -> String {
 pub(in crate::config) fn to_json(tree: &Tree) -> Json {
     match tree {
         Tree::Text(text) => text.as_str().into(),
+        Tree::Secret(_) => "…".into(),
         Tree::Integer(number) => (*number).into(),
         Tree::Float(number) => (*number).into(),
         Tree::Boolean(value) => (*value).into(),
