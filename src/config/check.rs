@@ -155,22 +155,22 @@ pub(super) fn check(
     environment: &Environment<'_>,
     found: Vec<Mistake>,
 ) -> Result<Checked, Vec<Mistake>> {
-    let mut findings = Findings { environment, whole, mistakes: found, warnings: Vec::new() };
-    let findings_ref = &mut findings;
-    let mut clusters = clusters::clusters(findings_ref, file);
-    let mut listeners = listeners::listeners(findings_ref, file);
-    let routes = routes::routes(findings_ref, file, &clusters, &listeners);
-    listeners::connect(findings_ref, &mut listeners, &routes, &clusters);
-    usage::check(findings_ref, &mut clusters, &listeners, &routes);
-    reach::check(findings_ref, &routes);
+    let mut collected = Findings { environment, whole, mistakes: found, warnings: Vec::new() };
+    let findings = &mut collected;
+    let clusters = clusters::clusters(findings, file);
+    let mut listeners = listeners::listeners(findings, file);
+    let routes = routes::routes(findings, file, &clusters, &listeners);
+    listeners::connect(findings, &mut listeners, &routes, &clusters);
+    usage::check(findings, &clusters, &listeners, &routes);
+    reach::check(findings, &routes);
 
-    let (timeouts, headers) = defaults(findings_ref, &file.defaults, &file.runtime);
-    let cores = choose_cores(findings_ref, &file.runtime);
-    let admin = admin(findings_ref, &file.admin);
-    listeners::overlaps(findings_ref, &listeners, admin.as_ref());
+    let (timeouts, headers) = defaults(findings, &file.defaults, &file.runtime);
+    let cores = choose_cores(findings, &file.runtime);
+    let admin = admin(findings, &file.admin);
+    listeners::overlaps(findings, &listeners, admin.as_ref());
     let log_format = file.log.get().and_then(|log| log.format.get()).copied().unwrap_or_default();
     let admin = admin.and_then(|at| at.value.inet());
-    assemble(findings, (clusters, listeners, routes), (timeouts, headers, cores, admin, log_format))
+    assemble(collected, (clusters, listeners, routes), (timeouts, headers, cores, admin, log_format))
 }
 
 type Parts = (Vec<ClusterDraft>, Vec<ListenerDraft>, Vec<RouteDraft>);

@@ -9,7 +9,7 @@ use crate::{
 /// Compares clusters with the modes of the listeners that use them.
 pub(super) fn check(
     findings: &mut Findings<'_>,
-    clusters: &mut [ClusterDraft],
+    clusters: &[ClusterDraft],
     listeners: &[ListenerDraft],
     routes: &[RouteDraft],
 ) {
