@@ -25,8 +25,6 @@ const HOST_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 /// Port of `http://host` without one.
 const HTTP_PORT: u16 = 80;
-/// Weight of a backend without one.
-const DEFAULT_WEIGHT: u16 = 1;
 
 /// What an operator wrote before `://`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,6 +121,9 @@ pub enum AddressError {
 }
 
 impl BackendAddress {
+    /// The weight of a backend without one.
+    pub const DEFAULT_WEIGHT: u16 = 1;
+
     /// `host:port` as the operator wrote it, IPv6 in brackets, or `unix:/path`: the backend's name in logs and
     /// metrics.
     pub fn authority(&self) -> String {
@@ -143,7 +144,7 @@ impl BackendAddress {
     }
 
     /// Whether both name the same target: names ignore case and the final dot, IP literals their spelling.
-    fn same_target(&self, other: &BackendAddress) -> bool {
+    pub fn same_target(&self, other: &BackendAddress) -> bool {
         fn bare(host: &str) -> &str {
             host.strip_suffix('.').unwrap_or(host)
         }
@@ -165,7 +166,7 @@ impl From<SocketAddr> for BackendAddress {
         BackendAddress {
             scheme: None,
             target: Target::Host { host: address.ip().to_string().into(), port: address.port() },
-            weight: DEFAULT_WEIGHT,
+            weight: BackendAddress::DEFAULT_WEIGHT,
         }
     }
 }
@@ -177,7 +178,7 @@ impl fmt::Display for BackendAddress {
             write!(out, "{}://", scheme.name())?;
         }
         out.write_str(&self.authority())?;
-        if self.weight != DEFAULT_WEIGHT {
+        if self.weight != Self::DEFAULT_WEIGHT {
             write!(out, ";weight={}", self.weight)?;
         }
         Ok(())
@@ -192,7 +193,8 @@ impl FromStr for BackendAddress {
             Some((target, options)) => (target, Some(options)),
             None => (text, None),
         };
-        let weight = || options.map_or(Ok(DEFAULT_WEIGHT), |options| parse_options(options, text));
+        let weight =
+            || options.map_or(Ok(BackendAddress::DEFAULT_WEIGHT), |options| parse_options(options, text));
         if let Some(path) = UnixPath::parse(target) {
             let path = path.map_err(|why| AddressError::Unix { address: text.to_owned(), why })?;
             return Ok(BackendAddress { scheme: None, target: Target::Unix(path), weight: weight()? });
@@ -310,7 +312,7 @@ fn parse_options(options: &str, address: &str) -> Result<u16, AddressError> {
                 weight: value.to_owned(),
             })?);
     }
-    Ok(weight.unwrap_or(DEFAULT_WEIGHT))
+    Ok(weight.unwrap_or(BackendAddress::DEFAULT_WEIGHT))
 }
 
 /// Digits only: `str::parse` would also take a leading `+`.

@@ -4,7 +4,6 @@
 //! prints, resolves or opens anything: `main` prints what it is given. Runs on the control thread, first
 //! of all.
 
-mod cores;
 mod flags;
 
 use std::{
@@ -14,32 +13,46 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-pub use self::cores::CoresError;
 use self::flags::{BalanceName, Cli, ModeName, ProxyVersion, SharedFlags, Subcommand};
 use crate::{
-    addr::{AddressError, BackendAddress, Endpoint, ListenAddress, Networks, Scheme, parse_backends},
-    config::plan::{Algorithm, DOWN_TEXT, Mode, SOCKET_MODE},
+    addr::{AddressError, BackendAddress, Endpoint, ListenAddress, Networks, parse_backends},
+    config::{
+        self,
+        cores::{self, CoresError},
+        plan::{Algorithm, Mode},
+        source::{Files, Overrides, Source},
+    },
     control::log::LogFormat,
     proxy_protocol::Version,
 };
 
+/// Where it listens when nothing else is said.
+const DEFAULT_PORT: u16 = 3030;
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Balance over the given backends.
-    Run(RunOptions),
+    /// Balance as this configuration says.
+    Run(Source),
+    /// Check this configuration, and with `dump` show all of it.
+    Check {
+        /// Where it comes from.
+        source: Source,
+        /// Show the effective configuration.
+        dump: bool,
+    },
     /// Balance over embedded backends.
     Demo(DemoOptions),
     /// Write this text (help or version, with its final newline) to stdout and exit with 0.
     Print(String),
 }
 
-/// Everything the flags say about a run, checked.
+/// Everything the flags say about a run. What it means together is checked by `config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// At least one, no duplicates, schemes that fit the mode.
+    /// At least one, no duplicates.
     pub backends: Vec<BackendAddress>,
-    /// At least one, no duplicates but for port 0.
+    /// At least one.
     pub listen: Vec<Endpoint>,
     /// What the listeners speak.
     pub mode: Mode,
@@ -51,10 +64,10 @@ pub struct RunOptions {
     pub send_proxy: Option<Version>,
     /// Local addresses of connections to backends; empty leaves them to the kernel.
     pub sources: Vec<IpAddr>,
-    /// What a TCP client is told when there is no backend.
-    pub down_text: String,
-    /// Permissions of UNIX sockets.
-    pub socket_mode: u32,
+    /// What a TCP client is told when there is no backend, unless it is the usual.
+    pub down_text: Option<String>,
+    /// Permissions of UNIX sockets, unless they are the usual.
+    pub socket_mode: Option<u32>,
     /// The cores to pin a worker on; at least one, no duplicates, all allowed to this process.
     pub cores: Vec<usize>,
     /// Where the admin HTTP listens, if anywhere.
@@ -66,7 +79,7 @@ pub struct RunOptions {
 /// Everything the flags say about a demo, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoOptions {
-    /// At least one, no duplicates but for port 0.
+    /// At least one.
     pub listen: Vec<Endpoint>,
     /// The cores to pin a worker on; at least one, no duplicates, all allowed to this process.
     pub cores: Vec<usize>,
@@ -87,8 +100,8 @@ impl DemoOptions {
             accept_proxy: Networks::default(),
             send_proxy: None,
             sources: Vec::new(),
-            down_text: DOWN_TEXT.to_owned(),
-            socket_mode: SOCKET_MODE,
+            down_text: None,
+            socket_mode: None,
             cores: self.cores,
             admin: self.admin,
             log_format: self.log_format,
@@ -108,26 +121,14 @@ pub enum UsageError {
     Flags(String),
     #[error("`--backends`: {0}")]
     Backends(AddressError),
-    #[error(transparent)]
-    Cores(#[from] CoresError),
-    #[error("`{flag}`: configuration files are not yet available, use flags (see `ringway --help`)")]
-    ConfigurationFile { flag: &'static str },
-    #[error("`{flag}` does not go with `--mode {mode}`")]
-    NotForMode { flag: &'static str, mode: &'static str },
-    #[error("`--backends`: `{address}` is a UNIX stream socket, which does not go with `--mode udp`")]
-    UnixDatagrams { address: String },
+    #[error("`--cores {spec}`: {error}")]
+    Cores { spec: String, error: CoresError },
+    #[error("`{flag}` does not go with `-c`: write it in the file")]
+    NotWithFile { flag: &'static str },
     #[error("`--admin {address}`: the admin HTTP needs an IP address and a port, such as `127.0.0.1:9000`")]
     AdminOnUnix { address: Endpoint },
     #[error("`--balance {name}` is not yet available, this version has `--balance round-robin`")]
     Balance { name: &'static str },
-    #[error(
-        "`--backends`: `{address}` does not fit `--mode {mode}`, write `{mode}://{authority}` or `{authority}`"
-    )]
-    SchemeForMode { address: String, authority: String, mode: &'static str },
-    #[error("`--listen {address}` is given twice")]
-    ListenTwice { address: Endpoint },
-    #[error("`--admin {address}` is the address of a listener, give it a port of its own")]
-    AdminOnListener { address: SocketAddr },
     #[error("`{flag}` does not go with `demo`, which brings its own backends")]
     NotForDemo { flag: &'static str },
 }
@@ -151,11 +152,19 @@ fn parse_with(
             };
         }
     };
-    refuse_configuration_file(&cli.shared)?;
-    match cli.subcommand {
-        Some(Subcommand::Demo) => demo(cli, allowed).map(Command::Demo),
-        None => run(cli, allowed).map(Command::Run),
+    if let Some(Subcommand::Schema) = cli.subcommand {
+        return Ok(Command::Print(config::schema()));
     }
+    if let Some(Subcommand::Demo) = cli.subcommand {
+        return demo(cli, allowed).map(Command::Demo);
+    }
+    let (check, dump) = (cli.shared.test || cli.shared.dump, cli.shared.dump);
+    let source = if cli.shared.config.is_some() {
+        from_files(cli, allowed)?
+    } else {
+        Source::Flags(Box::new(run(cli, allowed)?))
+    };
+    Ok(if check { Command::Check { source, dump } } else { Command::Run(source) })
 }
 
 fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Result<RunOptions, UsageError> {
@@ -164,17 +173,12 @@ fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Re
         Some(ModeName::Tcp) => Mode::Tcp,
         Some(ModeName::Udp) => Mode::Udp,
     };
-    check_flags_for_mode(&cli, mode)?;
     let algorithm = cli.balance.map_or(Ok(Algorithm::default()), available_algorithm)?;
     let backends = parse_backends(&cli.backends.unwrap_or_default()).map_err(|error| match error {
         AddressError::NoBackends => UsageError::NoBackends,
         error => UsageError::Backends(error),
     })?;
-    check_schemes(&backends, mode)?;
     let DemoOptions { listen, cores, admin, log_format } = shared(cli.shared, allowed)?;
-    if mode == Mode::Udp && listen.iter().any(|endpoint| endpoint.inet().is_none()) {
-        return Err(UsageError::NotForMode { flag: "--listen unix:…", mode: mode.name() });
-    }
     Ok(RunOptions {
         backends,
         listen,
@@ -186,8 +190,8 @@ fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Re
             ProxyVersion::V2 => Version::V2,
         }),
         sources: cli.source,
-        down_text: cli.down_text.map_or_else(|| DOWN_TEXT.to_owned(), spoken),
-        socket_mode: cli.socket_mode.unwrap_or(SOCKET_MODE),
+        down_text: cli.down_text.map(spoken),
+        socket_mode: cli.socket_mode,
         cores,
         admin,
         log_format,
@@ -199,26 +203,20 @@ fn spoken(text: String) -> String {
     if text.is_empty() { text } else { text + "\n" }
 }
 
-/// A flag that would mean nothing is a mistake.
-fn check_flags_for_mode(cli: &Cli, mode: Mode) -> Result<(), UsageError> {
-    let streams = matches!(mode, Mode::Http | Mode::Tcp);
-    let wrong = [
-        ("--accept-proxy", cli.accept_proxy.is_some() && !streams),
-        ("--send-proxy", cli.send_proxy.is_some() && !streams),
-        ("--socket-mode", cli.socket_mode.is_some() && !streams),
-        ("--down-text", cli.down_text.is_some() && mode != Mode::Tcp),
-    ];
-    match wrong.into_iter().find(|&(_, wrong)| wrong) {
-        Some((flag, _)) => Err(UsageError::NotForMode { flag, mode: mode.name() }),
-        None => Ok(()),
-    }
-}
-
 fn demo(
     cli: Cli,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<DemoOptions, UsageError> {
-    let given = [
+    let files = [("-c", cli.shared.config.is_some()), ("-t", cli.shared.test), ("-T", cli.shared.dump)];
+    if let Some((flag, _)) = traffic_flags(&cli).into_iter().chain(files).find(|&(_, given)| given) {
+        return Err(UsageError::NotForDemo { flag });
+    }
+    shared(cli.shared, allowed)
+}
+
+/// Flags that say what is balanced how, and whether they were given.
+fn traffic_flags(cli: &Cli) -> [(&'static str, bool); 8] {
+    [
         ("--backends", cli.backends.is_some()),
         ("--mode", cli.mode.is_some()),
         ("--balance", cli.balance.is_some()),
@@ -227,44 +225,57 @@ fn demo(
         ("--source", !cli.source.is_empty()),
         ("--down-text", cli.down_text.is_some()),
         ("--socket-mode", cli.socket_mode.is_some()),
-    ];
-    if let Some((flag, _)) = given.into_iter().find(|&(_, given)| given) {
-        return Err(UsageError::NotForDemo { flag });
+    ]
+}
+
+/// With files, flags say only what belongs to this start of the process.
+fn from_files(
+    cli: Cli,
+    allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
+) -> Result<Source, UsageError> {
+    let listen = [("--listen", !cli.shared.listen.is_empty()), ("--port", cli.shared.port.is_some())];
+    if let Some((flag, _)) = traffic_flags(&cli).into_iter().chain(listen).find(|&(_, given)| given) {
+        return Err(UsageError::NotWithFile { flag });
     }
-    shared(cli.shared, allowed)
+    let path = cli.shared.config.unwrap_or_default();
+    let files = if path == "-" { Files::StandardInput } else { Files::Path(path.into()) };
+    let overrides = Overrides {
+        cores: cli.shared.cores.map(|spec| chosen_cores(spec, allowed)).transpose()?,
+        admin: admin_address(cli.shared.admin)?,
+        log_format: cli.shared.log_format,
+    };
+    Ok(Source::Files { files, overrides })
 }
 
 fn shared(
     flags: SharedFlags,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<DemoOptions, UsageError> {
-    let mut listen: Vec<Endpoint> = Vec::new();
-    for ListenAddress(address) in flags.listen {
-        if !address.is_any_port() && listen.contains(&address) {
-            return Err(UsageError::ListenTwice { address });
-        }
-        listen.push(address);
-    }
+    let mut listen: Vec<Endpoint> = flags.listen.into_iter().map(|ListenAddress(address)| address).collect();
     if listen.is_empty() {
-        listen.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port)).into());
+        listen.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port.unwrap_or(DEFAULT_PORT))).into());
     }
-    let admin = match flags.admin {
-        Some(ListenAddress(Endpoint::Inet(address))) => Some(address),
-        Some(ListenAddress(address)) => return Err(UsageError::AdminOnUnix { address }),
-        None => None,
-    };
-    if let Some(address) = admin.filter(|admin| admin.port() != 0 && listen.contains(&(*admin).into())) {
-        return Err(UsageError::AdminOnListener { address });
-    }
-    let cores = cores::parse(&flags.cores, &allowed()?)?;
-    Ok(DemoOptions { listen, cores, admin, log_format: flags.log_format })
+    Ok(DemoOptions {
+        listen,
+        cores: chosen_cores(flags.cores.unwrap_or_else(|| "all".to_owned()), allowed)?,
+        admin: admin_address(flags.admin)?,
+        log_format: flags.log_format.unwrap_or_default(),
+    })
 }
 
-fn refuse_configuration_file(flags: &SharedFlags) -> Result<(), UsageError> {
-    let given = [("-c/--config", flags.config.is_some()), ("-t/--test", flags.test), ("-T", flags.dump)];
-    match given.into_iter().find(|&(_, given)| given) {
-        Some((flag, _)) => Err(UsageError::ConfigurationFile { flag }),
-        None => Ok(()),
+fn chosen_cores(
+    spec: String,
+    allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
+) -> Result<Vec<usize>, UsageError> {
+    let cores = allowed().and_then(|allowed| cores::parse(&spec, &allowed));
+    cores.map_err(|error| UsageError::Cores { spec, error })
+}
+
+fn admin_address(flag: Option<ListenAddress>) -> Result<Option<SocketAddr>, UsageError> {
+    match flag {
+        Some(ListenAddress(Endpoint::Inet(address))) => Ok(Some(address)),
+        Some(ListenAddress(address)) => Err(UsageError::AdminOnUnix { address }),
+        None => Ok(None),
     }
 }
 
@@ -281,26 +292,6 @@ fn available_algorithm(name: BalanceName) -> Result<Algorithm, UsageError> {
         BalanceName::First => "first",
     };
     Err(UsageError::Balance { name })
-}
-
-fn check_schemes(backends: &[BackendAddress], mode: Mode) -> Result<(), UsageError> {
-    let right = match mode {
-        Mode::Http => Scheme::Http,
-        Mode::Tcp => Scheme::Tcp,
-        Mode::Udp => Scheme::Udp,
-    };
-    let is_unix = |backend: &&BackendAddress| matches!(backend.target, crate::addr::Target::Unix(_));
-    if let Some(backend) = backends.iter().find(is_unix).filter(|_| mode == Mode::Udp) {
-        return Err(UsageError::UnixDatagrams { address: backend.to_string() });
-    }
-    match backends.iter().find(|backend| backend.scheme.is_some_and(|scheme| scheme != right)) {
-        Some(backend) => Err(UsageError::SchemeForMode {
-            address: backend.to_string(),
-            authority: backend.authority(),
-            mode: mode.name(),
-        }),
-        None => Ok(()),
-    }
 }
 
 /// `-backends=…` as `--backends=…`.
@@ -347,7 +338,7 @@ mod tests {
 
     fn run_options(args: &[&str]) -> RunOptions {
         match command(args) {
-            Ok(Command::Run(options)) => options,
+            Ok(Command::Run(Source::Flags(options))) => *options,
             other => panic!("{args:?}: {other:?}"),
         }
     }
@@ -375,8 +366,8 @@ mod tests {
             accept_proxy: Networks::default(),
             send_proxy: None,
             sources: vec![],
-            down_text: DOWN_TEXT.to_owned(),
-            socket_mode: SOCKET_MODE,
+            down_text: None,
+            socket_mode: None,
             cores: vec![0, 1, 2, 3],
             admin: None,
             log_format: LogFormat::Text,
@@ -413,8 +404,8 @@ mod tests {
             accept_proxy: "10.0.0.0/8".parse().unwrap(),
             send_proxy: Some(Version::V1),
             sources: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-            down_text: DOWN_TEXT.to_owned(),
-            socket_mode: 0o660,
+            down_text: None,
+            socket_mode: Some(0o660),
             cores: vec![3, 0, 1],
             admin: Some("0.0.0.0:9000".parse().unwrap()),
             log_format: LogFormat::Json,
@@ -438,7 +429,7 @@ mod tests {
     fn every_mode_and_unix_sockets_are_understood() {
         let tcp =
             run_options(&["--mode=tcp", "--listen=unix:/l", "--backends=unix:/b,tcp://a:1", "--down-text=x"]);
-        assert_eq!((tcp.mode, tcp.down_text.as_str()), (Mode::Tcp, "x\n"));
+        assert_eq!((tcp.mode, tcp.down_text.as_deref()), (Mode::Tcp, Some("x\n")));
         assert_eq!(tcp.listen[0].to_string(), "unix:/l");
         assert_eq!(run_options(&["--mode=udp", "--backends=udp://a:1,b:2"]).mode, Mode::Udp);
     }
@@ -461,11 +452,6 @@ mod tests {
     fn wrong_tokens_are_named_with_what_would_be_right() {
         for (args, tokens) in [
             (&["--mode=smtp"][..], &["'smtp'", "http"][..]),
-            (&["--mode=udp", "--backends=tcp://a:1"], &["`tcp://a:1`", "`udp://a:1` or `a:1`"]),
-            (&["--mode=udp", "--backends=unix:/a"], &["`unix:/a`", "`--mode udp`"]),
-            (&["--mode=udp", "--backends=a:1", "--listen=unix:/a"], &["`--listen unix:…`", "`--mode udp`"]),
-            (&["--mode=udp", "--backends=a:1", "--send-proxy=v2"], &["`--send-proxy`", "`--mode udp`"]),
-            (&[HTTP, "--down-text=x"], &["`--down-text`", "`--mode http`"]),
             (&[HTTP, "--send-proxy=v3"], &["'v3'", "v1, v2"]),
             (&[HTTP, "--accept-proxy=lan"], &["'lan'", "is not a network"]),
             (&[HTTP, "--source=eth0"], &["'eth0'"]),
@@ -473,8 +459,6 @@ mod tests {
             (&[HTTP, "--socket-mode=+66"], &["octal"]),
             (&[HTTP, "--socket-mode=7777"], &["at most 777"]),
             (&[HTTP, "--admin=unix:/a"], &["`--admin unix:/a`", "an IP address and a port"]),
-            (&[HTTP, "--listen=unix:/a", "--listen=unix:/a"], &["`--listen unix:/a` is given twice"]),
-            (&["--mode=tcp", HTTP], &["`http://localhost:3031`", "`tcp://localhost:3031`"]),
             (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not yet available", "round-robin"]),
             (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not yet available"]),
             (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "'round-robin'"]),
@@ -484,13 +468,10 @@ mod tests {
             (&[HTTP, "--port=http"], &["'http'", "0 to 65535"]),
             (&[HTTP, "--port", "-80"], &["-8"]),
             (&[HTTP, "--listen=localhost:80"], &["`localhost` is not an IP address"]),
-            (&[HTTP, "--listen=:80", "--listen=*:80"], &["`--listen 0.0.0.0:80` is given twice"]),
-            (&[HTTP, "--admin=:3030"], &["`--admin 0.0.0.0:3030`"]),
             (&[HTTP, "--log-format=xml"], &["'xml'", "text, json"]),
             (&[HTTP, "--bakends=x"], &["'--bakends'", "'--backends'"]),
             (&[HTTP, "-prot=80"], &["'--prot'", "'--port'"]),
             (&[HTTP, "demos"], &["'demos'", "'demo'"]),
-            (&["--backends=tcp://a:1"], &["`tcp://a:1`", "`--mode http`", "`http://a:1` or `a:1`"]),
             (&["--backends=https://a:1"], &["`--backends`", "TLS upstream is not supported yet"]),
             (&["--backends=a:1,,b:2"], &["backend 2 of `a:1,,b:2` is empty"]),
         ] {
@@ -503,22 +484,56 @@ mod tests {
     }
 
     #[test]
-    fn configuration_files_are_refused_as_not_available_yet() {
-        for args in [
-            &["-c", "ringway.toml"][..],
-            &["-c"],
-            &["-cringway.toml"],
-            &["--config=ringway.toml"],
-            &["-config", "ringway.toml"],
-            &["-t", "-c", "ringway.toml"],
-            &["-t"],
-            &["-T"],
-            &[HTTP, "-T"],
-            &["demo", "-c", "ringway.toml"],
-        ] {
-            let message = refusal(args);
-            assert!(message.contains("configuration files are not yet available"), "{args:?}: {message}");
+    fn files_take_the_place_of_flags() {
+        let source = |args: &[&str]| match command(args) {
+            Ok(Command::Run(source) | Command::Check { source, .. }) => source,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        let files = |files, overrides| Source::Files { files, overrides };
+        let path = || Files::Path("a.toml".into());
+        for args in [&["-c", "a.toml"][..], &["-ca.toml"], &["--config=a.toml"], &["-config", "a.toml"]] {
+            assert_eq!(source(args), files(path(), Overrides::default()));
         }
+        assert_eq!(source(&["-c", "-"]), files(Files::StandardInput, Overrides::default()));
+        let overrides = Overrides {
+            cores: Some(vec![1]),
+            admin: Some("127.0.0.1:9".parse().unwrap()),
+            log_format: Some(LogFormat::Json),
+        };
+        let args = ["-c", "a.toml", "--cores=1", "--admin=127.0.0.1:9", "--log-format=json"];
+        assert_eq!(source(&args), files(path(), overrides));
+        for (args, dump) in [(["-t", HTTP], false), (["-T", HTTP], true), (["--test", "-ca.toml"], false)] {
+            assert!(matches!(command(&args), Ok(Command::Check { dump: given, .. }) if given == dump));
+        }
+    }
+
+    #[test]
+    fn flags_that_belong_into_the_file_are_refused_beside_it() {
+        for flag in [
+            HTTP,
+            "--mode=tcp",
+            "--balance=rr",
+            "--accept-proxy=::1",
+            "--send-proxy=v1",
+            "--source=::1",
+            "--down-text=x",
+            "--socket-mode=600",
+            "--listen=:80",
+            "--port=3030",
+        ] {
+            let message = refusal(&["-c", "a.toml", flag]);
+            let name = flag.split('=').next().unwrap();
+            assert!(message.contains(&format!("`{name}` does not go with `-c`")), "{message}");
+        }
+        assert!(refusal(&["-c"]).contains("--config"));
+        for flag in ["-ca.toml", "-t", "-T"] {
+            assert!(refusal(&["demo", flag]).contains("does not go with `demo`"));
+        }
+    }
+
+    #[test]
+    fn the_schema_is_printed() {
+        assert!(matches!(command(&["schema"]), Ok(Command::Print(text)) if text.starts_with('{')));
     }
 
     #[test]
@@ -533,7 +548,7 @@ mod tests {
         for args in [&["-h"][..], &["--help"], &["-help"], &["help"], &["demo", "--help"]] {
             let text = print(args);
             assert!(text.contains("--listen <ADDR:PORT>") && text.ends_with('\n'), "{text}");
-            assert!(!text.contains("--config"), "{text}");
+            assert!(text.contains("--config <PATH>"), "{text}");
         }
     }
 
@@ -566,7 +581,9 @@ mod tests {
     #[test]
     fn this_machine_has_cores() {
         let args = ["ringway", "--backends=a:1"].map(OsString::from);
-        assert!(matches!(parse(args.into_iter()), Ok(Command::Run(options)) if !options.cores.is_empty()));
+        assert!(
+            matches!(parse(args.into_iter()), Ok(Command::Run(Source::Flags(options))) if !options.cores.is_empty())
+        );
     }
 
     #[test]

@@ -127,6 +127,25 @@ pub const UDP_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// While shutting down, a datagram flow ends when it has been silent for so long.
 pub const UDP_DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
+/// Listeners of a configuration.
+pub const LISTENERS_MAX: usize = 256;
+
+/// Routes of a configuration.
+pub const ROUTES_MAX: usize = 64 * 1024;
+
+/// Clusters of a configuration.
+pub const CLUSTERS_MAX: usize = 1024;
+
+/// Backends of all clusters together: each worker keeps state for each of them.
+pub const BACKENDS_MAX: usize = 16 * 1024;
+
+/// Largest body of an answer that stands in the configuration, in bytes.
+pub const FIXED_BODY_BYTES_MAX: usize = 32 * 1024;
+
+/// Largest configuration file, in bytes.
+pub const CONFIGURATION_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+const _: () = assert!(FIXED_BODY_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEADROOM_BYTES < SMALL_BUFFER_BYTES && SMALL_BUFFER_BYTES < BUFFER_BYTES);

@@ -37,7 +37,7 @@ use crossbeam::channel::{Receiver, bounded};
 use ringway::{
     blueprint::Blueprint,
     cli,
-    config::{from_flags, plan::Plan},
+    config::{self, Environment, plan::Plan},
     listener,
     stats::{names::Count, view::View},
     sys::ring,
@@ -182,7 +182,10 @@ fn plan(backend: SocketAddr, core: usize, mode: &str) -> Plan {
         .into_iter()
         .chain([format!("--backends={backend}").into()]);
     match cli::parse(flags) {
-        Ok(cli::Command::Run(options)) => from_flags::plan(&options, vec![vec![backend.into()]]),
+        Ok(cli::Command::Run(source)) => {
+            let checked = config::load(&source, &Environment::of_process().unwrap()).unwrap();
+            checked.into_plan(vec![vec![backend.into()]])
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -5,13 +5,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringway::addr::parse_backends;
+use ringway::addr::{Target, parse_backends};
 
 fuzz_target!(|text: &str| {
     match parse_backends(text) {
         Ok(backends) => {
             assert!(!backends.is_empty());
-            assert!(backends.iter().all(|backend| backend.port != 0 && !backend.host.is_empty()));
+            for backend in &backends {
+                if let Target::Host { host, port } = &backend.target {
+                    assert!(*port != 0 && !host.is_empty());
+                }
+            }
             let written = backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             assert_eq!(parse_backends(&written), Ok(backends), "written again as {written}");
         }

@@ -57,37 +57,45 @@ pub(super) struct Cli {
 pub(super) enum Subcommand {
     /// Start three small embedded backends, balance over them and print what to try
     Demo,
+    /// Print the JSON schema of the configuration file
+    Schema,
 }
 
 /// Flags that go with `demo` too, before or after that word.
 #[derive(Debug, clap::Args)]
 pub(super) struct SharedFlags {
-    /// Listen on this port of all IPv4 addresses; 0 lets the kernel choose
-    #[arg(long, global = true, value_name = "N", default_value_t = 3030, value_parser = parse_port)]
-    pub(super) port: u16,
+    /// Listen on this port of all IPv4 addresses; 0 lets the kernel choose [default: 3030]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_port)]
+    pub(super) port: Option<u16>,
 
     /// Listen here instead of on --port: 127.0.0.1:80, :80, *:80, [::]:80 or unix:/PATH; may be repeated
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(super) listen: Vec<ListenAddress>,
 
     /// Cores that get a worker each: `all` this process may run on, or a list such as 0,2-3
-    #[arg(long, global = true, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
-    pub(super) cores: String,
+    /// [default: all]
+    #[arg(long, global = true, value_name = "LIST", allow_hyphen_values = true)]
+    pub(super) cores: Option<String>,
 
     /// Serve the admin HTTP here
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(super) admin: Option<ListenAddress>,
 
-    /// How log lines on stderr look
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
-    pub(super) log_format: LogFormat,
+    /// How log lines on stderr look [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    pub(super) log_format: Option<LogFormat>,
 
-    // Known only to be refused with a better message than "unexpected argument".
-    #[arg(short = 'c', long, global = true, hide = true, num_args = 0..=1, value_name = "PATH")]
-    pub(super) config: Option<Option<OsString>>,
-    #[arg(short = 't', long, global = true, hide = true)]
+    /// Read this configuration file instead of flags: a file, a directory (its *.toml in the order of their
+    /// names) or - for standard input; --cores, --admin and --log-format go before what it says
+    #[arg(short = 'c', long, global = true, value_name = "PATH")]
+    pub(super) config: Option<OsString>,
+
+    /// Check the configuration, open nothing and exit: 0, or 3 with every mistake
+    #[arg(short = 't', long, global = true)]
     pub(super) test: bool,
-    #[arg(short = 'T', global = true, hide = true)]
+
+    /// As -t, and print the effective configuration with every default
+    #[arg(short = 'T', global = true)]
     pub(super) dump: bool,
 }
 

@@ -1,124 +1,71 @@
-//! Command line → plan: one cluster, every default.
+//! Command line → the same tables that a file has: one cluster, every default.
 //!
-//! Pure: the flags were checked by `cli`, the names resolved by `control::resolve`. Never fails and never
-//! opens anything. Runs on the control thread before the workers start.
+//! Pure: each flag was read by `cli`, what they mean together is checked where files are. Runs on the control thread
+//! before the workers start.
 
-use std::time::Duration;
+use super::{
+    cores,
+    file::{
+        Admin, Backend, BackendItem, Balance, Cluster, File, Listener, Log, NetworkList, Permissions, Runtime,
+    },
+    mistake::Place,
+    read::{Key, List, Tables},
+};
+use crate::{addr::ListenAddress, cli::RunOptions};
 
-use super::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Plan, Timeouts, cluster::HashKey};
-use crate::{addr::Endpoint, cli::RunOptions};
-
-/// Name of the one cluster and of the first listener.
-const NAME: &str = "default";
-
-/// Builds the plan; `resolved` holds the endpoints of each backend, in the order of `options.backends`.
-pub fn plan(options: &RunOptions, resolved: Vec<Vec<Endpoint>>) -> Plan {
-    debug_assert_eq!(options.backends.len(), resolved.len(), "one list of endpoints for each backend");
-    let listeners = options
-        .listen
-        .iter()
-        .enumerate()
-        .map(|(index, endpoint)| ListenerPlan {
-            name: match index {
-                0 => NAME.into(),
-                _ => format!("{NAME}-{}", index.saturating_add(1)).into(),
-            },
-            endpoint: endpoint.clone(),
-            socket_mode: options.socket_mode,
-            mode: options.mode,
-            cluster: Some(0),
-            routes: Vec::new(),
-            proxy_from: options.accept_proxy.clone(),
-            down_text: options.down_text.as_str().into(),
-        })
-        .collect();
-    let backends = options
-        .backends
-        .iter()
-        .zip(resolved)
-        .map(|(backend, endpoints)| BackendPlan {
-            name: backend.authority().into(),
-            endpoints,
-            weight: backend.weight,
-            backup: false,
-        })
-        .collect();
-    Plan {
-        listeners,
-        routes: Vec::new(),
-        clusters: vec![ClusterPlan {
-            name: NAME.into(),
-            algorithm: options.algorithm,
-            hash_key: HashKey::default(),
-            bounded_load_percent: None,
-            slow_start: Duration::ZERO,
-            sticky: None,
-            backends,
-            send_proxy: options.send_proxy,
-            sources: options.sources.as_slice().into(),
-        }],
-        cores: options.cores.clone(),
-        admin: options.admin,
-        timeouts: Timeouts::default(),
-        headers: HeaderPolicy::default(),
-    }
+/// The place of what a flag said.
+pub(super) fn flag(name: &str) -> Place {
+    Place::whole(&format!("`{name}`"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        addr::parse_backends,
-        config::plan::{Algorithm, Mode},
-        control::log::LogFormat,
-        proxy_protocol::Version,
+/// The value of a flag, if it was given.
+fn given<T>(name: &str, value: Option<T>) -> Key<T> {
+    value.map_or(Key::Absent, |value| Key::flag(&flag(name), value))
+}
+
+/// The tables that mean what the flags say.
+pub(super) fn file(options: &RunOptions) -> File {
+    let (listen, backends, mode) = (flag("--listen"), flag("--backends"), flag("--mode"));
+    let listener = Listener {
+        place: Some(listen.clone()),
+        bind: Key::flag(&listen, List::flags(&listen, options.listen.iter().cloned().map(ListenAddress))),
+        mode: Key::flag(&mode, options.mode),
+        accept_proxy: given(
+            "--accept-proxy",
+            Some(NetworkList(options.accept_proxy.clone())).filter(|list| !list.0.is_empty()),
+        ),
+        socket_mode: given("--socket-mode", options.socket_mode.map(Permissions)),
+        down_text: given("--down-text", options.down_text.clone()),
+        ..Listener::default()
     };
-
-    fn inet(text: &str) -> Endpoint {
-        Endpoint::Inet(text.parse().unwrap())
-    }
-
-    #[test]
-    fn flags_become_one_cluster_behind_every_listener() {
-        let options = RunOptions {
-            backends: parse_backends("http://a:1,http://[::1]:2;weight=3").unwrap(),
-            listen: ["127.0.0.1:0", "[::]:80", "0.0.0.0:81"].map(inet).to_vec(),
-            mode: Mode::Tcp,
-            algorithm: Algorithm::RoundRobin,
-            accept_proxy: "10.0.0.0/8".parse().unwrap(),
-            send_proxy: Some(Version::V2),
-            sources: vec!["10.1.1.1".parse().unwrap()],
-            down_text: "gone".to_owned(),
-            socket_mode: 0o600,
-            cores: vec![0, 2],
-            admin: Some("127.0.0.1:9".parse().unwrap()),
-            log_format: LogFormat::Text,
-        };
-        let first: Vec<Endpoint> = ["10.0.0.1:1", "10.0.0.2:1"].map(inet).to_vec();
-        let second = vec![inet("[::1]:2")];
-        let plan = plan(&options, vec![first.clone(), second.clone()]);
-
-        let names: Vec<&str> = plan.listeners.iter().map(|listener| &*listener.name).collect();
-        assert_eq!(names, ["default", "default-2", "default-3"]);
-        assert!(
-            plan.listeners.iter().all(|listener| listener.cluster == Some(0) && listener.mode == Mode::Tcp)
-        );
-        assert_eq!(plan.listeners[1].endpoint, options.listen[1]);
-        assert_eq!(plan.listeners[1].proxy_from, options.accept_proxy);
-        assert_eq!((&*plan.listeners[1].down_text, plan.listeners[1].socket_mode), ("gone", 0o600));
-
-        assert_eq!(plan.clusters.len(), 1);
-        let cluster = &plan.clusters[0];
-        assert_eq!((&*cluster.name, cluster.algorithm), ("default", Algorithm::RoundRobin));
-        let backends: Vec<_> =
-            cluster.backends.iter().map(|b| (&*b.name, b.endpoints.clone(), b.weight)).collect();
-        assert_eq!(backends, [("a:1", first, 1), ("[::1]:2", second, 3)]);
-        assert_eq!(cluster.send_proxy, options.send_proxy);
-        assert_eq!(*cluster.sources, *options.sources);
-
-        assert_eq!(plan.cores, [0, 2]);
-        assert_eq!(plan.admin, options.admin);
-        assert_eq!(plan.timeouts, Timeouts::default());
-        assert_eq!(plan.headers, HeaderPolicy::default());
+    let items = options.backends.iter().map(|address| BackendItem(Backend::at(&backends, address.clone())));
+    let cluster = Cluster {
+        place: Some(backends.clone()),
+        balance: Key::flag(&flag("--balance"), Balance(options.algorithm.name())),
+        send_proxy: given("--send-proxy", options.send_proxy),
+        source: given(
+            "--source",
+            Some(List::flags(&flag("--source"), options.sources.iter().copied()))
+                .filter(|list| !list.0.is_empty()),
+        ),
+        backend: Key::flag(&backends, List::flags(&backends, items)),
+        ..Cluster::default()
+    };
+    let (cores_flag, admin, log) = (flag("--cores"), flag("--admin"), flag("--log-format"));
+    let runtime =
+        Runtime { cores: Key::flag(&cores_flag, cores::ranges(&options.cores)), ..Runtime::default() };
+    File {
+        listener: Key::flag(&listen, Tables(vec![listener])),
+        cluster: Key::flag(&backends, Tables(vec![cluster])),
+        runtime: Key::flag(&cores_flag, runtime),
+        admin: given(
+            "--admin",
+            options.admin.map(|address| {
+                let bind = Key::flag(&admin, ListenAddress(address.into()));
+                Admin { bind, ..Admin::default() }
+            }),
+        ),
+        log: Key::flag(&log, Log { format: Key::flag(&log, options.log_format), ..Log::default() }),
+        ..File::default()
     }
 }

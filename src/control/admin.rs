@@ -26,14 +26,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::bounded::{Bounded, Bounds};
 use super::metrics;
 use crate::{
     addr::Endpoint,
-    config::plan::{BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, Timeouts},
-    proxy_protocol::Version,
+    config::plan::{BackendPlan, ClusterPlan},
     stats::{report::Report, view::View},
 };
 
@@ -62,6 +61,8 @@ pub struct Shown {
     pub view: View,
     /// Where the plan's listeners are really bound, in their order.
     pub listeners: Vec<Endpoint>,
+    /// The configuration the plan was made from, as `config::Checked::to_json` shows it.
+    pub effective: Value,
 }
 
 impl Admin {
@@ -85,8 +86,7 @@ impl Admin {
     }
 
     fn config(&self) -> Value {
-        let shown = self.shown();
-        config(&shown.view.plan, &shown.listeners)
+        config(&self.shown())
     }
 }
 
@@ -141,77 +141,26 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-/// The plan with the addresses that are really in use. Nothing in a plan is secret.
-///
-/// The structures are taken apart whole, so that the compiler asks for whatever is added to them.
-fn config(plan: &Plan, bound: &[Endpoint]) -> Value {
-    let Plan { listeners, clusters, cores, admin, timeouts, headers, .. } = plan;
-    let Timeouts {
-        head,
-        client_idle,
-        upstream_idle,
-        connect,
-        response,
-        body_idle,
-        tunnel_idle,
-        udp_idle,
-        shutdown,
-    } = *timeouts;
-    let HeaderPolicy { via, trust_forwarded } = *headers;
-    let listener = |(index, listener): (usize, &ListenerPlan)| {
-        let ListenerPlan { name, endpoint, socket_mode, mode, cluster, proxy_from, down_text, .. } = listener;
-        json!({
-            "name": &**name,
-            "address": bound.get(index).unwrap_or(endpoint),
-            "socket_mode": endpoint.inet().is_none().then(|| format!("{socket_mode:o}")),
-            "mode": mode.name(),
-            "cluster": cluster.and_then(|cluster| clusters.get(cluster)).map(|cluster| &*cluster.name),
-            "proxy_from": proxy_from.to_string(),
-            "down_text": (*mode == Mode::Tcp).then_some(&**down_text),
-        })
+/// The effective configuration in the words of the file, with the addresses that are really in use beside it.
+fn config(shown: &Shown) -> Value {
+    let mut config = shown.effective.clone();
+    let plan = &shown.view.plan;
+    let cluster = |cluster: &ClusterPlan| {
+        let backend = |backend: &BackendPlan| (backend.name.to_string(), json!(backend.endpoints));
+        let backends: Map<String, Value> = cluster.backends.iter().map(backend).collect();
+        (cluster.name.to_string(), Value::Object(backends))
     };
-    json!({
-        "listeners": listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
-        "clusters": clusters.iter().map(cluster_config).collect::<Vec<_>>(),
-        "cores": cores,
-        "admin": admin,
-        "timeouts": {
-            "head": duration(head),
-            "client_idle": duration(client_idle),
-            "upstream_idle": duration(upstream_idle),
-            "connect": duration(connect),
-            "response": duration(response),
-            "body_idle": duration(body_idle),
-            "tunnel_idle": duration(tunnel_idle),
-            "udp_idle": duration(udp_idle),
-            "shutdown": duration(shutdown),
-        },
-        "headers": { "via": via, "trust_forwarded": trust_forwarded },
-    })
-}
-
-fn cluster_config(cluster: &ClusterPlan) -> Value {
-    let ClusterPlan { name, algorithm, backends, send_proxy, sources, .. } = cluster;
-    let backend = |backend: &BackendPlan| {
-        let BackendPlan { name, endpoints, weight, .. } = backend;
-        json!({ "name": &**name, "addresses": endpoints, "weight": weight })
-    };
-    json!({
-        "name": &**name,
-        "algorithm": algorithm.name(),
-        "send_proxy": send_proxy.map(Version::name),
-        "sources": &**sources,
-        "backends": backends.iter().map(backend).collect::<Vec<_>>(),
-    })
-}
-
-/// `10s` or, if it is not in whole seconds, `250ms`.
-fn duration(value: Duration) -> String {
-    if value.subsec_nanos() == 0 {
-        format!("{}s", value.as_secs())
-    } else {
-        format!("{}ms", value.as_millis())
+    let listeners = plan.listeners.iter().zip(&shown.listeners);
+    let listeners: Map<String, Value> =
+        listeners.map(|(listener, bound)| (listener.name.to_string(), json!(bound))).collect();
+    let clusters: Map<String, Value> = plan.clusters.iter().map(cluster).collect();
+    if let Some(config) = config.as_object_mut() {
+        config.insert(
+            "in_use".to_owned(),
+            json!({ "listeners": listeners, "backends": clusters, "cores": plan.cores }),
+        );
     }
+    config
 }
 
 #[cfg(test)]

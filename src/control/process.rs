@@ -17,6 +17,8 @@ pub enum Failure {
     Runtime(String),
     /// Exit 2: wrong flags.
     Usage(String),
+    /// Exit 3: a configuration that cannot be followed; every mistake in a line of its own.
+    Configuration(String),
     /// Exit 4: an address could not be bound.
     Bind(String),
     /// Exit 5: no usable io_uring.
@@ -29,6 +31,7 @@ impl Failure {
         match self {
             Failure::Runtime(_) => 1,
             Failure::Usage(_) => 2,
+            Failure::Configuration(_) => 3,
             Failure::Bind(_) => 4,
             Failure::Kernel(_) => 5,
         }
@@ -37,8 +40,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Runtime(text) | Failure::Usage(text) | Failure::Bind(text) | Failure::Kernel(text)) =
-            self;
+        let (Failure::Runtime(text)
+        | Failure::Usage(text)
+        | Failure::Configuration(text)
+        | Failure::Bind(text)
+        | Failure::Kernel(text)) = self;
         f.write_str(text)
     }
 }

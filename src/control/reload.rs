@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, os::fd::OwnedFd, sync::Arc};
 
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{
@@ -35,7 +36,11 @@ pub struct Reload {
 
 impl Reload {
     /// Binds what is new and builds the tables. Nothing has changed when it fails.
-    pub fn prepare(running: &Running, mut plan: Plan) -> Result<(Reload, Vec<Command>), Failure> {
+    pub fn prepare(
+        running: &Running,
+        mut plan: Plan,
+        effective: Value,
+    ) -> Result<(Reload, Vec<Command>), Failure> {
         let shown = running.admin.shown();
         keep_what_cannot_change(&shown.view.plan, &mut plan);
         start::check_sources(&plan)?;
@@ -62,7 +67,7 @@ impl Reload {
             waiting: (0..running.workers.len()).collect(),
             sockets: start::per_worker(bound, running.workers.len()),
             files,
-            shown: Shown { view, listeners },
+            shown: Shown { view, listeners, effective },
             blueprint,
         };
         Ok((reload, commands))

@@ -3,6 +3,7 @@
 use std::{hash::BuildHasher, net::IpAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crossbeam::channel::{Receiver, bounded};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -14,10 +15,11 @@ use super::{
 use crate::{
     addr::Endpoint,
     blueprint::Blueprint,
-    cli::RunOptions,
     config::{
-        from_flags,
+        self, Checked, Environment,
+        mistake::Mistake,
         plan::{ListenerPlan, Plan},
+        source::Source,
     },
     listener::bind::{self, Bound, SocketFile},
     stats::view::View,
@@ -47,10 +49,26 @@ pub struct Running {
     pub files: Vec<(Arc<str>, SocketFile)>,
 }
 
-/// Resolves the backends and builds the plan.
-pub fn plan(options: &RunOptions, runtime: &tokio::runtime::Runtime) -> Result<Plan, Failure> {
-    let resolved = runtime.block_on(resolve::resolve(&options.backends));
-    let plan = resolved.map(|addresses| from_flags::plan(options, addresses));
+/// Reads and checks the configuration; opens nothing but its files.
+pub fn load(source: &Source) -> Result<Checked, Failure> {
+    let environment = Environment::of_process().map_err(|error| Failure::Runtime(error.to_string()))?;
+    config::load(source, &environment).map_err(|mistakes| refusal(source, &mistakes))
+}
+
+/// What is said about a wrong configuration: every mistake in a line of its own.
+pub fn refusal(source: &Source, mistakes: &[Mistake]) -> Failure {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let text = lines.join("\nerror: ");
+    match source {
+        Source::Flags(_) => Failure::Usage(text),
+        Source::Files { .. } => Failure::Configuration(text),
+    }
+}
+
+/// Resolves the backends and completes the plan.
+pub async fn resolved(checked: Checked) -> Result<Plan, Failure> {
+    let resolved = resolve::resolve(&checked.addresses()).await;
+    let plan = resolved.map(|addresses| checked.into_plan(addresses));
     let plan = plan.map_err(|error| Failure::Runtime(error.to_string()))?;
     #[cfg(debug_assertions)]
     let plan = hastened(plan);
@@ -80,7 +98,7 @@ fn hastened(mut plan: Plan) -> Plan {
 }
 
 /// Binds, starts one worker per core and waits until all of them listen.
-pub fn workers(plan: Plan) -> Result<Running, Failure> {
+pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
     let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
     check_sources(&plan)?;
     let bind = |listener| bind_one(listener, plan.cores.len(), &[]);
@@ -125,7 +143,7 @@ pub fn workers(plan: Plan) -> Result<Running, Failure> {
         };
         spawn(start).map_err(runtime)?;
     }
-    let admin = Arc::new(Admin::new(Shown { view, listeners }));
+    let admin = Arc::new(Admin::new(Shown { view, listeners, effective }));
     let running = Running { admin, blueprint, workers: handles, events, news, files };
     running.await_all()?;
     Ok(running)

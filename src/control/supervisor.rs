@@ -23,11 +23,13 @@ use super::{
     admin,
     log::{self, LogFormat},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
+    reload::Reload,
     start::{self, Running},
 };
 use crate::{
     addr::Endpoint,
-    cli::{self, Command, RunOptions},
+    cli::{self, Command},
+    config::source::Source,
     demo,
     stats::{names::Count, report::Report},
     worker::{mailbox, run::Event},
@@ -51,28 +53,49 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> Result<(), Failure> {
             let _ = io::stdout().write_all(text.as_bytes());
             Ok(())
         }
-        Command::Run(options) => run(options, None),
+        Command::Run(source) => run(source, None),
+        Command::Check { source, dump } => check(source, dump),
         Command::Demo(options) => {
             let backends =
                 demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
-            run(options.into_run(backends.addresses()), Some(backends))
+            run(Source::Flags(Box::new(options.into_run(backends.addresses()))), Some(backends))
         }
     }
 }
 
-fn run(options: RunOptions, demo: Option<demo::DemoBackends>) -> Result<(), Failure> {
-    log::init(options.log_format);
+/// Says whether a configuration is right, and with `dump` all that it means. Opens and resolves nothing.
+fn check(mut source: Source, dump: bool) -> Result<(), Failure> {
+    source.take_standard_input().map_err(|mistake| start::refusal(&source, &[mistake]))?;
+    let checked = start::load(&source)?;
+    for warning in checked.warnings() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let _ = match dump {
+        true => io::stdout().write_all(checked.to_toml().as_bytes()),
+        false => writeln!(io::stdout(), "configuration ok: {}", checked.summary()),
+    };
+    Ok(())
+}
+
+fn run(mut source: Source, demo: Option<demo::DemoBackends>) -> Result<(), Failure> {
+    source.take_standard_input().map_err(|mistake| start::refusal(&source, &[mistake]))?;
+    let checked = start::load(&source)?;
+    let (format, effective) = (checked.log_format(), checked.to_json());
+    log::init(format);
+    for warning in checked.warnings() {
+        warn!("{warning}");
+    }
     log_panics();
     raise_descriptor_limit();
     use_small_pages();
     let failed = |error: io::Error| Failure::Runtime(format!("cannot start the control thread: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let plan = start::plan(&options, &runtime)?;
+    let plan = runtime.block_on(start::resolved(checked))?;
     let admin = plan.admin.map(bind_admin).transpose()?;
     // Signals are caught from here on, so that none that comes while the workers start is lost.
     let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
-    let running = start::workers(plan)?;
-    let outcome = serve(&runtime, running, signals, admin, options.log_format, demo.is_some());
+    let running = start::workers(plan, effective)?;
+    let outcome = serve(&runtime, running, signals, admin, (source, format), demo.is_some());
     // A name lookup may still hang in a thread of its own.
     runtime.shutdown_background();
     outcome
@@ -90,7 +113,7 @@ fn serve(
     running: Running,
     signals: Signals,
     admin: Option<std::net::TcpListener>,
-    format: LogFormat,
+    (source, format): (Source, LogFormat),
     demo: bool,
 ) -> Result<(), Failure> {
     let status = Arc::clone(&running.admin);
@@ -110,8 +133,17 @@ fn serve(
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
     runtime.block_on(
-        Supervisor { running, format, ended: HashSet::new(), deadline: None, stopping: false, cut: false }
-            .watch(signals),
+        Supervisor {
+            running,
+            source,
+            reload: None,
+            format,
+            ended: HashSet::new(),
+            deadline: None,
+            stopping: false,
+            cut: false,
+        }
+        .watch(signals),
     )
 }
 
@@ -159,6 +191,9 @@ enum Wake {
 
 struct Supervisor {
     running: Running,
+    source: Source,
+    /// Under way until every worker knows the new plan.
+    reload: Option<Reload>,
     format: LogFormat,
     /// Workers that have accepted their last connection.
     ended: HashSet<usize>,
@@ -175,7 +210,7 @@ impl Supervisor {
             match self.wait(&mut signals).await {
                 Wake::Stop { limited } => self.stop(limited).await,
                 Wake::Dump => self.dump(),
-                Wake::Reload => info!("nothing to reload: this instance runs from its command line"),
+                Wake::Reload => self.reload().await,
                 Wake::Upgrade => {
                     warn!("binary upgrade is not available yet; start a new instance and stop this one")
                 }
@@ -218,6 +253,66 @@ impl Supervisor {
         }
     }
 
+    /// Reads the configuration again. A wrong one changes nothing.
+    async fn reload(&mut self) {
+        if self.stopping || self.reload.is_some() {
+            return warn!("not reloading: the last one, or the end, is under way");
+        }
+        if matches!(self.source, Source::Flags(_)) {
+            return info!("nothing to reload: this instance runs from its command line");
+        }
+        match self.prepare().await {
+            Ok((reload, commands)) => {
+                self.reload = Some(reload);
+                self.send(commands).await;
+            }
+            Err(failure) => {
+                for line in failure.to_string().lines() {
+                    error!("{}", line.trim_start_matches("error: "));
+                }
+                error!("not reloaded: the configuration in force stays");
+            }
+        }
+    }
+
+    async fn prepare(&self) -> Result<(Reload, Vec<mailbox::Command>), Failure> {
+        let checked = start::load(&self.source)?;
+        for warning in checked.warnings() {
+            warn!("{warning}");
+        }
+        let effective = checked.to_json();
+        let plan = start::resolved(checked).await?;
+        Reload::prepare(&self.running, plan, effective)
+    }
+
+    /// A worker goes by the new plan; when all do, they listen where they have not listened before.
+    fn renewed(&mut self, worker: usize) {
+        if !self.reload.as_mut().is_some_and(|reload| reload.heard(worker)) {
+            return;
+        }
+        if let Some(reload) = self.reload.take() {
+            let commands = reload.finish(&mut self.running);
+            for (worker, command) in self.running.workers.iter().zip(commands) {
+                // There is room: the worker has just emptied its mailbox.
+                let _ = worker.send(command);
+            }
+        }
+    }
+
+    /// Sends each worker its own command; a full mailbox is tried again for a while.
+    async fn send(&self, commands: Vec<mailbox::Command>) {
+        for (worker, command) in self.running.workers.iter().zip(commands) {
+            let mut waiting = Some(command);
+            for _ in 0..TELL_ATTEMPTS {
+                let Some(command) = waiting.take() else { break };
+                if let Err(TrySendError::Full(command)) = worker.send(command) {
+                    waiting = Some(command);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    }
+
     /// The first order to stop is graceful, the second one is not.
     async fn stop(&mut self, limited: bool) {
         if self.stopping {
@@ -256,7 +351,8 @@ impl Supervisor {
     fn read_events(&mut self) -> Result<(), Failure> {
         while let Ok((worker, event)) = self.running.events.try_recv() {
             match event {
-                Event::Ready | Event::Renewed => {}
+                Event::Ready => {}
+                Event::Renewed => self.renewed(worker),
                 Event::Ended => {
                     self.ended.insert(worker);
                 }

@@ -18,6 +18,7 @@ mod basics;
 mod bodies;
 mod bodies_refused;
 mod command_line;
+mod configuration;
 mod deadlines;
 mod desync;
 mod draining;

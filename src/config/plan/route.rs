@@ -26,7 +26,7 @@ pub struct RoutePlan {
 }
 
 /// A host without its port, compared without regard to case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostMatch {
     /// This one, in lower case.
     Exact(Arc<str>),

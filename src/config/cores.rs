@@ -1,30 +1,28 @@
-//! `--cores 0,2-3|all`: which cores get a worker.
+//! `0,2-3` or `all`: which cores get a worker.
 //!
 //! Owns the grammar and the check against the cores this process may run on. Never pins anything; that is
 //! each worker's own first act. Runs on the control thread before the workers start.
 
 use std::fmt::Write;
 
-/// What is wrong with a `--cores` value.
+/// What is wrong with a choice of cores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the variants and their fields mean")]
 pub enum CoresError {
     #[error("cannot read which cores this process may run on (sched_getaffinity failed)")]
     Unknown,
-    #[error(
-        "`--cores {spec}`: `{token}` is neither a core nor a range, write `all` or numbers such as `0,2-3`"
-    )]
-    Token { spec: String, token: String },
-    #[error("`--cores {spec}`: the range `{token}` runs backwards, write `{right}`")]
-    Backwards { spec: String, token: String, right: String },
-    #[error("`--cores {spec}`: core {core} is named twice")]
-    Twice { spec: String, core: usize },
-    #[error("`--cores {spec}`: this process may not run on core {core} (`{token}`), allowed: {allowed}")]
-    NotAllowed { spec: String, token: String, core: usize, allowed: String },
+    #[error("`{token}` is neither a core nor a range, write `all` or numbers such as `0,2-3`")]
+    Token { token: String },
+    #[error("the range `{token}` runs backwards, write `{right}`")]
+    Backwards { token: String, right: String },
+    #[error("core {core} is named twice")]
+    Twice { core: usize },
+    #[error("this process may not run on core {core} (`{token}`), allowed: {allowed}")]
+    NotAllowed { token: String, core: usize, allowed: String },
 }
 
 /// The cores this process may run on, ascending.
-pub(super) fn allowed() -> Result<Vec<usize>, CoresError> {
+pub fn allowed() -> Result<Vec<usize>, CoresError> {
     let mut cores: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     cores.sort_unstable();
@@ -32,7 +30,7 @@ pub(super) fn allowed() -> Result<Vec<usize>, CoresError> {
 }
 
 /// Reads `spec`; the cores come in the order written.
-pub(super) fn parse(spec: &str, allowed: &[usize]) -> Result<Vec<usize>, CoresError> {
+pub fn parse(spec: &str, allowed: &[usize]) -> Result<Vec<usize>, CoresError> {
     if spec.trim().eq_ignore_ascii_case("all") {
         return Ok(allowed.to_vec());
     }
@@ -40,24 +38,23 @@ pub(super) fn parse(spec: &str, allowed: &[usize]) -> Result<Vec<usize>, CoresEr
     for token in spec.split(',').map(str::trim) {
         let (first, last) = token.split_once('-').unwrap_or((token, token));
         let (Some(first), Some(last)) = (number(first), number(last)) else {
-            return Err(CoresError::Token { spec: spec.to_owned(), token: token.to_owned() });
+            return Err(CoresError::Token { token: token.to_owned() });
         };
         if first > last {
             let right = format!("{last}-{first}");
-            return Err(CoresError::Backwards { spec: spec.to_owned(), token: token.to_owned(), right });
+            return Err(CoresError::Backwards { token: token.to_owned(), right });
         }
         // However long the range is, it ends at the first core that is not allowed.
         for core in first..=last {
             if !allowed.contains(&core) {
                 return Err(CoresError::NotAllowed {
-                    spec: spec.to_owned(),
                     token: token.to_owned(),
                     core,
                     allowed: ranges(allowed),
                 });
             }
             if cores.contains(&core) {
-                return Err(CoresError::Twice { spec: spec.to_owned(), core });
+                return Err(CoresError::Twice { core });
             }
             cores.push(core);
         }
@@ -71,7 +68,7 @@ fn number(text: &str) -> Option<usize> {
 }
 
 /// `[0, 1, 2, 5]` as `0-2,5`.
-fn ranges(cores: &[usize]) -> String {
+pub fn ranges(cores: &[usize]) -> String {
     let mut text = String::new();
     for run in cores.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
         let comma = if text.is_empty() { "" } else { "," };

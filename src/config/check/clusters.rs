@@ -1,0 +1,339 @@
+//! Clusters and their backends.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{Findings, Names, tables};
+use crate::{
+    addr::BackendAddress,
+    config::{
+        file::{Backend, Balance, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
+        mistake::Place,
+        plan::{
+            Algorithm, BackendPlan, ClusterPlan,
+            cluster::{HashKey, SameSite, Sticky, StickyCookie},
+        },
+        read::{At, Key},
+    },
+    limits::{BACKENDS_MAX, CLUSTERS_MAX},
+    syntax,
+};
+
+/// Name of the only cluster if it was given none.
+const NAME: &str = "default";
+/// How far a load may exceed the average.
+const BOUNDED_LOAD: RangeInclusive<f64> = 1.01..=10.0;
+const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+const STICKY_ADDRESS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+/// Browsers forget a cookie after 400 days in any case.
+const COOKIE_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(400 * 24 * 3600);
+
+/// A cluster and where it was written.
+pub(super) struct ClusterDraft {
+    pub(super) plan: ClusterPlan,
+    /// Its backends as they were named, in order.
+    pub(super) addresses: Vec<BackendAddress>,
+    /// Where each was named.
+    pub(super) backend_places: Vec<Place>,
+    /// Its table.
+    pub(super) place: Place,
+    /// What only HTTP can give it, and where that was asked for.
+    pub(super) http_only: Vec<(Place, String)>,
+    /// Where a PROXY header was asked for.
+    pub(super) send_proxy: Option<Place>,
+    /// The operator gave the key of its cookie.
+    pub(super) key_given: bool,
+}
+
+/// Reads every cluster.
+pub(super) fn clusters(findings: &mut Findings<'_>, file: &File) -> Vec<ClusterDraft> {
+    let all = tables(&file.cluster);
+    let whole = findings.whole.clone();
+    if all.is_empty() && !matches!(file.cluster, Key::Wrong) {
+        findings.mistake(
+            &whole,
+            "there is no cluster: write `[[cluster]]` with a line such as `backend = [\"10.0.0.1:8080\"]`",
+        );
+    }
+    findings.count(&whole, "clusters", all.len(), CLUSTERS_MAX);
+    let mut names = Names::default();
+    for cluster in all {
+        if let Some(name) = cluster.name.given() {
+            names.claim(findings, "cluster", name);
+        } else if cluster.name.is_absent() && all.len() > 1 {
+            let place = findings.place(cluster.place.as_ref());
+            findings.mistake(&place, "`name` is missing: with several clusters each needs one");
+        }
+    }
+    let drafts: Vec<_> = all.iter().map(|cluster| read(findings, cluster)).collect();
+    let backends = drafts.iter().map(|cluster| cluster.plan.backends.len()).sum();
+    findings.count(&whole, "backends", backends, BACKENDS_MAX);
+    drafts
+}
+
+fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
+    let place = findings.place(cluster.place.as_ref());
+    let balance = cluster.balance.given();
+    let algorithm = balance.map_or(Some(Algorithm::default()), |at| at.value.algorithm());
+    if let Some(at) = balance.filter(|_| algorithm.is_none()) {
+        findings.mistake(
+            &at.place,
+            format!("`{}` is not yet available, this version has `round-robin`", at.value.0),
+        );
+    }
+    let mut http_only = Vec::new();
+    let hash_key = hash_key(findings, &cluster.hash_key, &mut http_only);
+    let bounded_load_percent = bounded_load(findings, &cluster.bounded_load);
+    check_keyed(findings, cluster);
+    let sticky = cluster.sticky.given().and_then(|at| sticky(findings, at, &mut http_only));
+    let key_given = cluster.sticky.get().is_some_and(|table| table.key.get().is_some());
+    let (backends, addresses, backend_places) = backends(findings, cluster, &place);
+    let sources = cluster.source.get().map(|list| list.values().copied().collect()).unwrap_or_default();
+    ClusterDraft {
+        plan: ClusterPlan {
+            name: cluster.name.get().map_or(NAME, |name| name.0.as_str()).into(),
+            algorithm: algorithm.unwrap_or_default(),
+            hash_key,
+            bounded_load_percent,
+            slow_start: findings.duration(&cluster.slow_start, Duration::ZERO, &SLOW_START),
+            sticky,
+            backends,
+            send_proxy: cluster.send_proxy.get().copied(),
+            sources,
+        },
+        addresses,
+        backend_places,
+        place,
+        http_only,
+        send_proxy: cluster.send_proxy.place().cloned(),
+        key_given,
+    }
+}
+
+type Backends = (Vec<BackendPlan>, Vec<BackendAddress>, Vec<Place>);
+
+fn backends(findings: &mut Findings<'_>, cluster: &Cluster, place: &Place) -> Backends {
+    let items = cluster.backend.get().map_or(&[][..], |list| &list.0);
+    if cluster.backend.is_absent() {
+        findings.mistake(
+            place,
+            "the cluster has no backend: write a line such as `backend = [\"10.0.0.1:8080\"]`",
+        );
+    }
+    let mut names = Names::default();
+    for name in items.iter().filter_map(|item| item.value.0.name.given()) {
+        names.claim(findings, "backend", name);
+    }
+    let (mut plans, mut addresses, mut places) = (Vec::new(), Vec::<BackendAddress>::new(), Vec::new());
+    for At { place, value } in items {
+        let Some((plan, address)) = backend(findings, &mut names, &value.0, place) else { continue };
+        if addresses.iter().any(|known| known.same_target(&address)) {
+            let authority = address.authority();
+            findings.mistake(place, format!("backend `{authority}` is named twice: name it once, with a `weight` of 2 for a larger share"));
+            continue;
+        }
+        plans.push(plan);
+        addresses.push(address);
+        places.push(place.clone());
+    }
+    check_weights(findings, &plans, cluster.backend.place().unwrap_or(place));
+    (plans, addresses, places)
+}
+
+fn backend(
+    findings: &mut Findings<'_>,
+    names: &mut Names,
+    table: &Backend,
+    place: &Place,
+) -> Option<(BackendPlan, BackendAddress)> {
+    if table.address.is_absent() {
+        findings.mistake(place, "`address` is missing: write one such as `address = \"10.0.0.1:8080\"`");
+    }
+    let at = table.address.given()?;
+    let mut address = at.value.clone();
+    if let Some(weight) = table.weight.given() {
+        if address.weight != BackendAddress::DEFAULT_WEIGHT {
+            findings.mistake(&weight.place, "the weight stands in `address` too: write it once");
+        }
+        address.weight = weight.value;
+    }
+    let name = match table.name.get() {
+        Some(name) => name.0.clone(),
+        None => names.invent(&address.authority(), place),
+    };
+    let plan = BackendPlan {
+        name: name.into(),
+        endpoints: address.literal().into_iter().collect(),
+        weight: address.weight,
+        backup: table.backup.get().copied().unwrap_or(false),
+    };
+    Some((plan, address))
+}
+
+fn check_weights(findings: &mut Findings<'_>, backends: &[BackendPlan], place: &Place) {
+    if backends.is_empty() {
+        return;
+    }
+    if backends.iter().all(|backend| backend.weight == 0) {
+        findings.mistake(place, "every backend has the weight 0, so nobody would be served: give one of them a weight of 1 or more");
+    } else if backends.iter().all(|backend| backend.backup) {
+        findings.warning(place, "every backend is a backup: they are used as if none were");
+    }
+}
+
+fn bounded_load(findings: &mut Findings<'_>, key: &Key<f64>) -> Option<u32> {
+    let at = key.given()?;
+    if !BOUNDED_LOAD.contains(&at.value) {
+        let (low, high) = (BOUNDED_LOAD.start(), BOUNDED_LOAD.end());
+        findings.mistake(
+            &at.place,
+            format!("`{}` is out of range: write a number from {low} to {high}, such as 1.25", at.value),
+        );
+        return None;
+    }
+    // At most a thousand.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+    let percent = (at.value * 100.0).round() as u32;
+    Some(percent)
+}
+
+/// Keys that only hashing looks at.
+fn check_keyed(findings: &mut Findings<'_>, cluster: &Cluster) {
+    let balance = cluster.balance.get().copied().unwrap_or(Balance(Algorithm::default().name()));
+    if balance.is_keyed() || matches!(cluster.balance, Key::Wrong) {
+        return;
+    }
+    let unused = [("hash_key", cluster.hash_key.place()), ("bounded_load", cluster.bounded_load.place())];
+    for (key, place) in unused {
+        if let Some(place) = place {
+            let name = balance.0;
+            findings.mistake(place, format!(
+                "`{key}` means nothing with `balance = \"{name}\"`: leave it out, or balance with `ring`, `maglev` or `ip-hash`"
+            ));
+        }
+    }
+}
+
+fn hash_key(
+    findings: &mut Findings<'_>,
+    key: &Key<HashKeyItem>,
+    http_only: &mut Vec<(Place, String)>,
+) -> HashKey {
+    let Some(At { place, value }) = key.given() else { return HashKey::default() };
+    let hash_key = match value {
+        HashKeyItem::ClientAddress => return HashKey::ClientAddress,
+        HashKeyItem::Path => HashKey::Path,
+        HashKeyItem::OfRequest(table) => match of_request(findings, table, place) {
+            Some(hash_key) => hash_key,
+            None => return HashKey::default(),
+        },
+    };
+    http_only.push((place.clone(), "this `hash_key` is a part of HTTP requests".to_owned()));
+    hash_key
+}
+
+fn of_request(findings: &mut Findings<'_>, table: &HashKeyTable, place: &Place) -> Option<HashKey> {
+    let given: Vec<_> =
+        [&table.header, &table.cookie, &table.query].into_iter().filter_map(Key::given).collect();
+    let wrong = [&table.header, &table.cookie, &table.query].into_iter().any(|key| matches!(key, Key::Wrong));
+    let [at] = given.as_slice() else {
+        if !wrong {
+            findings.mistake(place, "write exactly one of `header`, `cookie` and `query`");
+        }
+        return None;
+    };
+    let is_query = table.query.get().is_some();
+    if at.value.is_empty() || !is_query && !syntax::is_token(at.value.as_bytes()) {
+        findings.mistake(
+            &at.place,
+            "this is no name: write letters, digits and signs such as `-`, without blanks",
+        );
+        return None;
+    }
+    Some(match (table.header.get(), table.cookie.get()) {
+        (Some(name), _) => HashKey::Header(name.to_ascii_lowercase().into()),
+        (_, Some(name)) => HashKey::Cookie(name.as_str().into()),
+        _ => HashKey::Query(at.value.as_str().into()),
+    })
+}
+
+fn sticky(
+    findings: &mut Findings<'_>,
+    At { place, value: table }: &At<StickyTable>,
+    http_only: &mut Vec<(Place, String)>,
+) -> Option<Sticky> {
+    match (table.cookie.given(), table.client_address.given()) {
+        (Some(name), None) => {
+            http_only.push((place.clone(), "a `cookie` needs HTTP".to_owned()));
+            cookie(findings, table, name).map(Sticky::Cookie)
+        }
+        (None, Some(_)) => {
+            let of_cookie = [
+                ("key", table.key.place()),
+                ("domain", table.domain.place()),
+                ("path", table.path.place()),
+                ("max_age", table.max_age.place()),
+                ("secure", table.secure.place()),
+                ("http_only", table.http_only.place()),
+                ("same_site", table.same_site.place()),
+            ];
+            for (key, place) in of_cookie {
+                if let Some(place) = place {
+                    findings.mistake(place, format!("`{key}` is for a cookie, and there is none: leave it out, or write `cookie` in place of `client_address`"));
+                }
+            }
+            let kept = findings.duration(&table.client_address, Duration::ZERO, &STICKY_ADDRESS);
+            Some(Sticky::ClientAddress(kept))
+        }
+        (None, None) if !(table.cookie.is_absent() && table.client_address.is_absent()) => None,
+        _ => {
+            findings.mistake(place, "write exactly one of `cookie` and `client_address`");
+            None
+        }
+    }
+}
+
+fn cookie(findings: &mut Findings<'_>, table: &StickyTable, name: &At<String>) -> Option<StickyCookie> {
+    let mut good = true;
+    let mut refuse = |findings: &mut Findings<'_>, place: &Place, message: &str| {
+        findings.mistake(place, message);
+        good = false;
+    };
+    if !syntax::is_token(name.value.as_bytes()) {
+        refuse(
+            findings,
+            &name.place,
+            "this is no name of a cookie: write letters, digits and signs such as `-`, without blanks",
+        );
+    }
+    if let Some(at) = table.domain.given()
+        && (at.value.is_empty() || at.value.contains(':') || !syntax::is_host(at.value.as_bytes()))
+    {
+        refuse(findings, &at.place, "this is no domain: write one such as `example.com`");
+    }
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b';';
+    if let Some(at) = table.path.given()
+        && !(at.value.starts_with('/') && at.value.bytes().all(plain))
+    {
+        refuse(findings, &at.place, "this is no path: write one that begins with `/`, without `;`");
+    }
+    let secure = table.secure.get().copied().unwrap_or(false);
+    if let Some(at) = table.same_site.given()
+        && at.value == SameSite::None
+        && !secure
+    {
+        refuse(findings, &at.place, "browsers take `none` only with `secure = true`: add it, or write `lax`");
+    }
+    let max_age =
+        table.max_age.given().map(|_| findings.duration(&table.max_age, Duration::ZERO, &COOKIE_AGE));
+    let key = table.key.get().map_or(findings.environment.sticky_key, |key| key.0);
+    good.then(|| StickyCookie {
+        name: name.value.as_str().into(),
+        key,
+        domain: table.domain.get().map(|domain| domain.as_str().into()),
+        path: table.path.get().map_or("/", String::as_str).into(),
+        max_age,
+        secure,
+        http_only: table.http_only.get().copied().unwrap_or(true),
+        same_site: table.same_site.get().copied().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,246 @@
+//! The file's tables as they are written, with the place of every value. What they mean together is for `check`.
+//!
+//! The comments here are the descriptions in the published schema, and the defaults stand there too.
+
+mod value;
+
+use std::{net::IpAddr, time::Duration};
+
+pub(super) use self::value::{
+    BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, SecretKey,
+};
+use super::{
+    plan::{Mode, cluster::SameSite},
+    read::{List, Map, Tables, tables},
+};
+use crate::{
+    addr::{BackendAddress, ListenAddress},
+    control::log::LogFormat,
+    proxy_protocol::Version,
+};
+
+tables! {
+    /// Configuration of Ringway.
+    File {
+        /// Where clients connect.
+        listener: Tables<Listener>,
+        /// Which requests go where; the first match in the file wins among equals.
+        route: Tables<Route>,
+        /// Groups of backends that can stand in for each other.
+        cluster: Tables<Cluster>,
+        /// Deadlines and header policy of all listeners and clusters.
+        defaults: Defaults,
+        /// The process itself.
+        runtime: Runtime,
+        /// The admin HTTP: metrics, statistics, readiness.
+        admin: Admin,
+        /// The log on standard error.
+        log: Log,
+    }
+
+    /// One accepting socket, or several with the same policy.
+    Listener {
+        /// Unique name, also the metrics label. The first one without is `default`, the next `default-2`.
+        name: Name,
+        /// Where to listen: `:80`, `127.0.0.1:80`, `[::]:80` or `unix:/run/name.sock`; one, or a list of them.
+        bind: List<ListenAddress>,
+        /// What is spoken: `http` chooses a backend for each request, `tcp` for each connection, `udp` for each client address and port.
+        mode: Mode = "http",
+        /// The cluster for everything that no route takes. It may be left out if there is only one and no route is for this listener; an HTTP listener without one answers 404.
+        cluster: String,
+        /// Clients from these networks begin with a PROXY protocol header (v1 or v2): `10.0.0.0/8`, `::1` or `all`.
+        accept_proxy: NetworkList,
+        /// Permissions of the UNIX sockets, octal.
+        socket_mode: Permissions = "666",
+        /// What a client of a TCP listener is told when there is no backend for it; empty says nothing.
+        down_text: String = "Server is down\n",
+    }
+
+    /// A named group of backends.
+    Cluster {
+        /// Unique name, also the metrics label. It may be left out if there is only one cluster: `default`.
+        name: Name,
+        /// How a backend is picked.
+        balance: Balance = "round-robin",
+        /// What `ip-hash`, `ring` and `maglev` hash: `client-address`, `path`, `{ header = "…" }`, `{ cookie = "…" }` or `{ query = "…" }`.
+        hash_key: HashKeyItem = "client-address",
+        /// How far a backend's load may exceed the average before `ip-hash`, `ring` and `maglev` pass it over: 1.25 is a quarter more. Without it nobody is passed over.
+        bounded_load: f64,
+        /// How long a backend that has come back grows into its share; `0s` gives it all at once.
+        slow_start: Duration = "0s",
+        /// Begin each connection to a backend with a PROXY protocol header of this version.
+        send_proxy: Version,
+        /// Local addresses that connections to the backends are made from, in turns; each has its own ports.
+        source: List<IpAddr>,
+        /// Keeps a client with its backend.
+        sticky: Sticky,
+        /// The backends: addresses such as `10.0.0.1:8080` or `http://web:80;weight=3`, or tables.
+        backend: List<BackendItem>,
+    }
+
+    /// One backend.
+    Backend {
+        /// `host:port`, `http://host:port`, `tcp://host:port`, `udp://host:port` or `unix:/path`.
+        address: BackendAddress,
+        /// Unique in its cluster, also the metrics label; the address as written unless given.
+        name: Name,
+        /// Relative share; 0 takes no new work.
+        weight: u16 = 1,
+        /// Used only while none of the others can be.
+        backup: bool = false,
+    }
+
+    /// How a client stays with its backend: by a cookie of ours, or by its address.
+    Sticky {
+        /// Name of the cookie. HTTP only.
+        cookie: String,
+        /// Signs the cookie: 64 hexadecimal digits (`openssl rand -hex 32`). Without one a key is made at start: cookies end with the process and other instances do not know them.
+        key: SecretKey,
+        /// The cookie's `Domain`; without it the cookie is for the asked host alone.
+        domain: String,
+        /// The cookie's `Path`.
+        path: String = "/",
+        /// The cookie's `Max-Age`; without it the cookie ends with the browser's session.
+        max_age: Duration,
+        /// The cookie is `Secure`: sent over TLS only.
+        secure: bool = false,
+        /// The cookie is `HttpOnly`: scripts cannot read it.
+        http_only: bool = true,
+        /// The cookie's `SameSite`.
+        same_site: SameSite = "lax",
+        /// In place of a cookie: remember the client's address for this long after its last connection or request.
+        client_address: Duration,
+    }
+
+    /// What is hashed, if it is part of a request.
+    HashKeyTable {
+        /// The value of this header field.
+        header: String,
+        /// The value of this cookie.
+        cookie: String,
+        /// The value of this query parameter.
+        query: String,
+    }
+
+    /// A rule for requests. All that it asks for must fit; what it leaves out fits everything.
+    Route {
+        /// Unique name, also the metrics label; `route-1` and so on unless given.
+        name: Name,
+        /// The listeners it is for, by name; every HTTP listener unless given.
+        listener: List<String>,
+        /// Any of these hosts, without a port: `example.com`, or `*.example.com` for all names below it.
+        host: List<String>,
+        /// This path.
+        path: String,
+        /// This path and what lies below it: `/api` takes `/api` and `/api/x`, but not `/apis`.
+        path_prefix: String,
+        /// Every path in which this regular expression is found; write `^` and `$` for the whole path.
+        path_regex: String,
+        /// Any of these methods.
+        method: List<String>,
+        /// All of these header fields: `{ "x-canary" = "1" }`, or `true` for a field that only has to be there.
+        header: Map<FieldValue>,
+        /// Send the request to this cluster.
+        cluster: String,
+        /// Send the request to one of these clusters, each with its share.
+        split: Tables<Share>,
+        /// Send the client elsewhere.
+        redirect: Redirect,
+        /// Answer here.
+        respond: Respond,
+        /// Take the matched `path_prefix` off before forwarding.
+        strip_prefix: bool = false,
+        /// Put this in the place of the matched `path_prefix` before forwarding.
+        replace_prefix: String,
+        /// Header fields of the request to write in place of what is there.
+        set_request_header: Map<String>,
+        /// Header fields to add to the request.
+        add_request_header: Map<String>,
+        /// Header fields to take out of the request.
+        remove_request_header: List<String>,
+        /// Header fields of the response to write in place of what is there.
+        set_response_header: Map<String>,
+        /// Header fields to add to the response.
+        add_response_header: Map<String>,
+        /// Header fields to take out of the response.
+        remove_response_header: List<String>,
+        /// In place of `defaults.response_timeout`; `0s` waits for ever.
+        response_timeout: Duration,
+    }
+
+    /// A cluster's part of a route's requests.
+    Share {
+        /// The cluster.
+        cluster: String,
+        /// Relative share; 0 takes no new work.
+        weight: u16 = 1,
+    }
+
+    /// Another place to ask. What is left out stays as in the request, and so does the query.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16 = 302,
+        /// `http` or `https`.
+        scheme: String,
+        /// Host, with a port if need be.
+        host: String,
+        /// The whole path.
+        path: String,
+        /// What takes the place of the matched `path_prefix`.
+        prefix: String,
+    }
+
+    /// An answer that needs no backend.
+    Respond {
+        /// 200 to 599.
+        status: u16 = 200,
+        /// Its content.
+        body: String = "",
+        /// Its media type.
+        content_type: String = "text/plain; charset=utf-8",
+    }
+
+    /// Deadlines and header policy.
+    Defaults {
+        /// The TCP handshake with a backend, for each attempt.
+        connect_timeout: Duration = "1s",
+        /// A request's head, from its first byte to its last.
+        head_timeout: Duration = "10s",
+        /// Silence between two requests of a client.
+        client_idle_timeout: Duration = "60s",
+        /// How long an idle connection to a backend is kept; below the backends' own limit.
+        upstream_idle_timeout: Duration = "55s",
+        /// From the end of a request to the first byte of its response; `0s` waits for ever.
+        response_timeout: Duration = "30s",
+        /// Silence inside a body, in either direction.
+        body_idle_timeout: Duration = "5m",
+        /// Silence of a TCP connection or an upgraded one (WebSocket).
+        tunnel_idle_timeout: Duration = "1h",
+        /// How long a UDP client may be silent before its choice of backend is forgotten.
+        udp_idle_timeout: Duration = "60s",
+        /// Add `Via: 1.1 ringway` to what is forwarded.
+        via: bool = true,
+        /// Append to the client's `X-Forwarded-*` fields instead of replacing them.
+        trust_forwarded: bool = false,
+    }
+
+    /// The process.
+    Runtime {
+        /// Cores that get a worker each: `all` this process may run on, or a list such as `0,2-3`.
+        cores: String = "all",
+        /// How long a graceful stop may take before the rest is cut.
+        shutdown_timeout: Duration = "25s",
+    }
+
+    /// The admin HTTP.
+    Admin {
+        /// Where it listens: `127.0.0.1:9000`. Without it there is none.
+        bind: ListenAddress,
+    }
+
+    /// The log.
+    Log {
+        /// How lines look: `text` for people and journals, `json` for collectors.
+        format: LogFormat = "text",
+    }
+}

@@ -1,0 +1,127 @@
+//! The reference page, the published schema and the tables say the same.
+
+use serde_json::Value as Json;
+
+use super::{QUICK_START, checked};
+use crate::config::schema;
+
+#[test]
+fn the_published_schema_is_that_of_the_tables() {
+    let published = include_str!("../../../examples/ringway.schema.json");
+    assert!(published == schema(), "write it again: cargo run -- schema > examples/ringway.schema.json");
+}
+
+/// Every table with its name, and each key with its schema.
+fn keys(prefix: &str, schema: &Json, found: &mut Vec<(String, Json)>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        for (key, schema) in properties {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            found.push((path.clone(), schema.clone()));
+            keys(&path, schema, found);
+        }
+    }
+    keys_of_items(prefix, schema, found);
+}
+
+fn keys_of_items(prefix: &str, schema: &Json, found: &mut Vec<(String, Json)>) {
+    if schema["items"].is_object() {
+        keys(prefix, &schema["items"], found);
+    }
+    for form in schema["anyOf"].as_array().into_iter().flatten() {
+        keys(prefix, form, found);
+    }
+}
+
+fn schema_keys() -> Vec<(String, Json)> {
+    let mut found = Vec::new();
+    keys("", &serde_json::from_str(&schema()).unwrap(), &mut found);
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.dedup_by(|a, b| a.0 == b.0);
+    found
+}
+
+/// The reference page has a section for each table, `## [[listener]]`, and in it a row for each key, beginning with its
+/// name in backticks and ending with its default.
+#[test]
+fn the_reference_page_has_every_key_and_no_other() {
+    let page = include_str!("../../../CONFIGURATION.md");
+    let mut documented = Vec::new();
+    let mut table = String::new();
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let name: String = heading.chars().filter(|c| !"[]`".contains(*c)).collect();
+            table = name.split_whitespace().next().unwrap_or_default().to_owned();
+            continue;
+        }
+        if let Some((key, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) {
+            let default = rest.trim_end_matches(" |").rsplit("| ").next().unwrap().trim().to_owned();
+            documented.push((format!("{table}.{key}"), default));
+        }
+    }
+    documented.sort();
+    let is_leaf = |path: &str, all: &[(String, Json)]| {
+        path.contains('.')
+            && !all
+                .iter()
+                .any(|(other, _)| other.starts_with(&format!("{path}.")) && path.matches('.').count() == 0)
+    };
+    let all = schema_keys();
+    let expected: Vec<_> = all.iter().filter(|(path, _)| is_leaf(path, &all)).collect();
+    let names = |list: &[(String, String)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&documented), expected.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+    for ((name, default), (_, schema)) in documented.iter().zip(expected) {
+        let right = match &schema["default"] {
+            Json::Null => continue,
+            Json::String(text) => format!("`{:?}`", text),
+            other => format!("`{other}`"),
+        };
+        assert_eq!(*default, right, "{name}");
+    }
+}
+
+/// A text that says every default of the schema.
+#[test]
+fn the_defaults_in_the_schema_are_the_real_ones() {
+    let written = |table: &str| {
+        let lines = schema_keys().into_iter().filter_map(|(path, schema)| {
+            let key = path.strip_prefix(&format!("{table}."))?.to_owned();
+            let default = schema.get("default")?.clone();
+            // These need a companion.
+            let alone =
+                !key.contains('.') && !["hash_key", "socket_mode", "down_text"].contains(&key.as_str());
+            alone.then(|| format!("{key} = {default}\n"))
+        });
+        lines.collect::<String>()
+    };
+    let explicit = format!(
+        "[[listener]]\nbind = \":80\"\n{}[[cluster]]\n{}\n[[cluster.backend]]\naddress = \"10.0.0.1:8080\"\n{}\
+         [[cluster.backend]]\naddress = \"10.0.0.2:8080\"\n[defaults]\n{}[runtime]\n{}[log]\n{}",
+        written("listener"),
+        written("cluster"),
+        written("cluster.backend"),
+        written("defaults"),
+        written("runtime"),
+        written("log"),
+    );
+    assert!(
+        explicit.contains("connect_timeout") && explicit.contains("balance") && explicit.contains("weight")
+    );
+    assert_eq!(checked(&explicit).to_toml(), checked(QUICK_START).to_toml());
+    let tcp = |line: &str| {
+        checked(&QUICK_START.replace("[[cluster]]", &format!("mode = \"tcp\"\n{line}\n[[cluster]]")))
+            .to_toml()
+    };
+    assert_eq!(tcp(""), tcp("down_text = \"Server is down\\n\""));
+    let unix =
+        |line: &str| checked(&QUICK_START.replace("\":80\"", &format!("\"unix:/a\"\n{line}"))).to_toml();
+    assert_eq!(unix(""), unix("socket_mode = \"666\""));
+    let sticky = |more: &str| checked(&format!("{QUICK_START}sticky = {{ cookie = \"s\"{more} }}")).to_toml();
+    let defaults = r#", path = "/", secure = false, http_only = true, same_site = "lax""#;
+    assert_eq!(sticky(""), sticky(defaults));
+    let route = |action: &str| checked(&format!("{QUICK_START}[[route]]\n{action}\n")).to_toml();
+    assert_eq!(
+        route("respond = {}"),
+        route(r#"respond = { status = 200, body = "", content_type = "text/plain; charset=utf-8" }"#)
+    );
+    assert_eq!(route(r#"redirect = { path = "/" }"#), route(r#"redirect = { path = "/", status = 302 }"#));
+}
