@@ -13,7 +13,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-use self::flags::{BalanceName, Cli, ModeName, ProxyVersion, SharedFlags, Subcommand};
+use self::flags::{Cli, ModeName, ProxyVersion, SharedFlags, Subcommand};
 use crate::{
     addr::{AddressError, BackendAddress, Endpoint, ListenAddress, Networks, parse_backends},
     config::{
@@ -127,8 +127,6 @@ pub enum UsageError {
     NotWithFile { flag: &'static str },
     #[error("`--admin {address}`: the admin HTTP needs an IP address and a port, such as `127.0.0.1:9000`")]
     AdminOnUnix { address: Endpoint },
-    #[error("`--balance {name}` is not yet available, this version has `--balance round-robin`")]
-    Balance { name: &'static str },
     #[error("`{flag}` does not go with `demo`, which brings its own backends")]
     NotForDemo { flag: &'static str },
 }
@@ -173,7 +171,7 @@ fn run(cli: Cli, allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>) -> Re
         Some(ModeName::Tcp) => Mode::Tcp,
         Some(ModeName::Udp) => Mode::Udp,
     };
-    let algorithm = cli.balance.map_or(Ok(Algorithm::default()), available_algorithm)?;
+    let algorithm = cli.balance.unwrap_or_default();
     let backends = parse_backends(&cli.backends.unwrap_or_default()).map_err(|error| match error {
         AddressError::NoBackends => UsageError::NoBackends,
         error => UsageError::Backends(error),
@@ -277,21 +275,6 @@ fn admin_address(flag: Option<ListenAddress>) -> Result<Option<SocketAddr>, Usag
         Some(ListenAddress(address)) => Err(UsageError::AdminOnUnix { address }),
         None => Ok(None),
     }
-}
-
-fn available_algorithm(name: BalanceName) -> Result<Algorithm, UsageError> {
-    let name = match name {
-        BalanceName::RoundRobin => return Ok(Algorithm::RoundRobin),
-        BalanceName::LeastConnections => "least-connections",
-        BalanceName::LeastResponseTime => "least-response-time",
-        BalanceName::Random => "random",
-        BalanceName::P2c => "p2c",
-        BalanceName::IpHash => "ip-hash",
-        BalanceName::Ring => "ring",
-        BalanceName::Maglev => "maglev",
-        BalanceName::First => "first",
-    };
-    Err(UsageError::Balance { name })
 }
 
 /// `-backends=…` as `--backends=…`.
@@ -459,9 +442,7 @@ mod tests {
             (&[HTTP, "--socket-mode=+66"], &["octal"]),
             (&[HTTP, "--socket-mode=7777"], &["at most 777"]),
             (&[HTTP, "--admin=unix:/a"], &["`--admin unix:/a`", "an IP address and a port"]),
-            (&[HTTP, "--balance=maglev"], &["`--balance maglev` is not yet available", "round-robin"]),
-            (&[HTTP, "--balance=leastconn"], &["`--balance least-connections` is not yet available"]),
-            (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "'round-robin'"]),
+            (&[HTTP, "--balance=rond-robin"], &["'rond-robin'", "round-robin, least-connections"]),
             (&[HTTP, "--cores=0,4"], &["core 4", "allowed: 0-3"]),
             (&[HTTP, "--cores", "-1"], &["`-1` is neither"]),
             (&[HTTP, "--port=65536"], &["'65536'", "0 to 65535"]),

@@ -6,6 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{
     addr::{ListenAddress, Networks},
+    config::plan::Algorithm,
     control::log::LogFormat,
 };
 
@@ -22,9 +23,10 @@ pub(super) struct Cli {
     #[arg(long, value_name = "MODE", value_enum)]
     pub(super) mode: Option<ModeName>,
 
-    /// How a backend is picked
-    #[arg(long, value_name = "NAME", value_enum)]
-    pub(super) balance: Option<BalanceName>,
+    /// How a backend is picked: round-robin, least-connections, least-response-time, random, p2c, ip-hash, ring, maglev
+    /// or first; names of other proxies are understood
+    #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
+    pub(super) balance: Option<Algorithm>,
 
     /// Clients from these networks begin with a PROXY protocol header (v1 or v2): 10.0.0.0/8,::1 or `all`
     #[arg(long, value_name = "NETWORKS")]
@@ -112,27 +114,9 @@ pub(super) enum ProxyVersion {
     V2,
 }
 
-/// Names of ours and of other proxies. Hidden ones are known, but not available yet.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum BalanceName {
-    #[value(alias = "roundrobin", alias = "rr", alias = "wrr", alias = "round_robin")]
-    RoundRobin,
-    #[value(hide = true, aliases = ["leastconn", "least_conn", "least_connections", "least_request", "lc", "wlc"])]
-    LeastConnections,
-    #[value(hide = true, aliases = ["least_response_time", "least_time", "peak_ewma", "ewma"])]
-    LeastResponseTime,
-    #[value(hide = true)]
-    Random,
-    #[value(hide = true, alias = "power-of-two")]
-    P2c,
-    #[value(hide = true, aliases = ["ip_hash", "iphash", "source", "sh"])]
-    IpHash,
-    #[value(hide = true, aliases = ["ring-hash", "ring_hash", "ketama", "consistent"])]
-    Ring,
-    #[value(hide = true)]
-    Maglev,
-    #[value(hide = true)]
-    First,
+/// Names of ours and of other proxies.
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::from_name(text).ok_or_else(|| format!("write one of {}", Algorithm::names()))
 }
 
 /// Octal digits, as for `chmod(1)`.

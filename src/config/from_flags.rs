@@ -41,7 +41,7 @@ pub(super) fn file(options: &RunOptions) -> File {
     let items = options.backends.iter().map(|address| BackendItem(Backend::at(&backends, address.clone())));
     let cluster = Cluster {
         place: Some(backends.clone()),
-        balance: Key::flag(&flag("--balance"), Balance(options.algorithm.name())),
+        balance: Key::flag(&flag("--balance"), Balance(options.algorithm)),
         send_proxy: given("--send-proxy", options.send_proxy),
         source: given(
             "--source",

@@ -6,7 +6,7 @@ use super::{Findings, Names, tables};
 use crate::{
     addr::BackendAddress,
     config::{
-        file::{Backend, Balance, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
+        file::{Backend, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
         mistake::Place,
         plan::{
             Algorithm, BackendPlan, ClusterPlan,
@@ -72,14 +72,7 @@ pub(super) fn clusters(findings: &mut Findings<'_>, file: &File) -> Vec<ClusterD
 
 fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     let place = findings.place(cluster.place.as_ref());
-    let balance = cluster.balance.given();
-    let algorithm = balance.map_or(Some(Algorithm::default()), |at| at.value.algorithm());
-    if let Some(at) = balance.filter(|_| algorithm.is_none()) {
-        findings.mistake(
-            &at.place,
-            format!("`{}` is not yet available, this version has `round-robin`", at.value.0),
-        );
-    }
+    let algorithm = cluster.balance.get().map(|balance| balance.0);
     let mut http_only = Vec::new();
     let hash_key = hash_key(findings, &cluster.hash_key, &mut http_only);
     let bounded_load_percent = bounded_load(findings, &cluster.bounded_load);
@@ -198,14 +191,14 @@ fn bounded_load(findings: &mut Findings<'_>, key: &Key<f64>) -> Option<u32> {
 
 /// Keys that only hashing looks at.
 fn check_keyed(findings: &mut Findings<'_>, cluster: &Cluster) {
-    let balance = cluster.balance.get().copied().unwrap_or(Balance(Algorithm::default().name()));
+    let balance = cluster.balance.get().map_or_else(Algorithm::default, |balance| balance.0);
     if balance.is_keyed() || matches!(cluster.balance, Key::Wrong) {
         return;
     }
     let unused = [("hash_key", cluster.hash_key.place()), ("bounded_load", cluster.bounded_load.place())];
     for (key, place) in unused {
         if let Some(place) = place {
-            let name = balance.0;
+            let name = balance.name();
             findings.mistake(place, format!(
                 "`{key}` means nothing with `balance = \"{name}\"`: leave it out, or balance with `ring`, `maglev` or `ip-hash`"
             ));

@@ -98,10 +98,6 @@ fn unix(at: &&At<ListenAddress>) -> bool {
 
 /// A key that would mean nothing is a mistake.
 fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
-    if let Some(place) = listener.mode.place().filter(|_| !is_available(mode)) {
-        let name = mode.name();
-        findings.mistake(place, format!("`{name}` is not yet available, this version has `http` and `tcp`"));
-    }
     let name = mode.name();
     let streams = mode != Mode::Udp;
     let binds = listener.bind.get().map_or(&[][..], |list| &list.0);
@@ -132,11 +128,6 @@ fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
         findings
             .mistake(place, "`socket_mode` is for UNIX sockets, and there is none in `bind`: leave it out");
     }
-}
-
-/// Which modes this version has: the one place that knows.
-fn is_available(mode: Mode) -> bool {
-    mode != Mode::Udp
 }
 
 /// Gives each listener its routes and its cluster.

@@ -38,47 +38,17 @@ words! {
 
 /// How a backend is picked, by its name here and with other proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) struct Balance(pub(in crate::config) &'static str);
-
-impl Balance {
-    /// Every name with its aliases.
-    const NAMES: [(&'static str, &'static [&'static str]); 9] = [
-        ("round-robin", &["roundrobin", "static-rr", "rr", "wrr"]),
-        ("least-connections", &["leastconn", "least-conn", "least-request", "lc"]),
-        ("least-response-time", &["least-time", "peak-ewma", "ewma"]),
-        ("random", &["rand"]),
-        ("p2c", &["power-of-two", "power-of-two-choices", "random-2", "random-two"]),
-        ("ip-hash", &["iphash", "source", "source-hash"]),
-        ("ring", &["ring-hash", "hash", "uri", "ketama", "consistent-hash", "consistent"]),
-        ("maglev", &["maglev-hash"]),
-        ("first", &["first-available"]),
-    ];
-
-    fn from_name(name: &str) -> Option<Balance> {
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        let fits = |known: &&(&str, &[&str])| known.0 == name || known.1.contains(&name.as_str());
-        Self::NAMES.iter().find(fits).map(|(name, _)| Balance(name))
-    }
-
-    /// The algorithm, if this version has it: the one place that knows.
-    pub(in crate::config) fn algorithm(self) -> Option<Algorithm> {
-        (self.0 == Algorithm::RoundRobin.name()).then_some(Algorithm::RoundRobin)
-    }
-
-    /// True when the same key goes to the same backend.
-    pub(in crate::config) fn is_keyed(self) -> bool {
-        matches!(self.0, "ip-hash" | "ring" | "maglev")
-    }
-}
+pub(in crate::config) struct Balance(pub(in crate::config) Algorithm);
 
 impl Read for Balance {
     fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
-        word(node, mistakes, "way to balance", &Self::NAMES.map(|(name, _)| name), Balance::from_name)
+        let names = Algorithm::ALL.map(Algorithm::name);
+        word(node, mistakes, "way to balance", &names, |name| Algorithm::from_name(name).map(Balance))
     }
 
     fn schema() -> Json {
         json!({ "type": "string", "anyOf": [
-            { "enum": Self::NAMES.map(|(name, _)| name) }, { "pattern": crate::config::read::OTHER_WORDS },
+            { "enum": Algorithm::ALL.map(Algorithm::name) }, { "pattern": crate::config::read::OTHER_WORDS },
         ] })
     }
 }
