@@ -22,8 +22,11 @@ fn of_the_socket(version: &str, client: &Client) -> Vec<u8> {
     if version == "v1" { v1(&source, &target) } else { v2(&source, &target) }
 }
 
+/// In version 1 and in version 2.
+type Told = [Vec<u8>; 2];
+
 /// What a client says of itself, and what the backend must hear of it; nothing stands for the socket's own ends.
-fn introductions() -> Vec<(Vec<u8>, Option<[Vec<u8>; 2]>)> {
+fn introductions() -> Vec<(Vec<u8>, Option<Told>)> {
     let unix = v2_raw(1, 0x31, &[b'u'; 216]);
     let nobody = [b"PROXY UNKNOWN\r\n".to_vec(), v2_raw(0, 0, b"")];
     let inet4 = Some([v1(SOURCE4, TARGET4), v2(SOURCE4, TARGET4)]);

@@ -199,7 +199,7 @@ pub(crate) fn send_urgent(stream: &TcpStream) {
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = limit.maximum;
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit.clone()).unwrap();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     limit.maximum.unwrap_or(u64::MAX)
 }
 
