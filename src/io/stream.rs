@@ -12,6 +12,7 @@ use std::{
 use super::readiness::{Interest, Readiness};
 use crate::sys::{
     descriptor::Descriptor,
+    option,
     socket::{self, Standing},
 };
 
@@ -87,6 +88,11 @@ impl Stream {
     /// Waits until receiving may succeed.
     pub async fn readable(&mut self) {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;
+    }
+
+    /// True while the peer has not acknowledged everything we sent, which an abort would take back.
+    pub fn has_unacknowledged(&self) -> bool {
+        self.descriptor().is_ok_and(|descriptor| option::unacknowledged(descriptor) > 0)
     }
 
     /// Announces the end of what we send.

@@ -111,7 +111,8 @@ impl Tunnel<'_> {
                 }
                 // So may a client that has ended its direction.
                 Poll::Ready(Err(Broken::Sink(ErrorKind::BrokenPipe)))
-                    if progress.up_open && progress.deaf.is_none() =>
+                    if progress.deaf.is_none()
+                        && (progress.up_open || self.upstream.has_unacknowledged()) =>
                 {
                     progress.deaf = Some((Side::Client, true));
                     progress.down_open = false;
@@ -176,15 +177,17 @@ impl Tunnel<'_> {
     /// How a side has ended the tunnel of which nothing is awaited. What it has said and is on its way does not count:
     /// that is taken first.
     fn gone(&self, progress: &Progress) -> Option<Ended> {
+        let (client, upstream) = (&*self.client, &*self.upstream);
         let sides = [
-            (&*self.client, Side::Client, progress.up_open),
-            (&*self.upstream, Side::Upstream, progress.down_open),
+            (client, upstream, Side::Client, progress.up_open),
+            (upstream, client, Side::Upstream, progress.down_open),
         ];
-        sides.into_iter().find_map(|(stream, side, speaks)| match stream.standing() {
+        sides.into_iter().find_map(|(stream, other, side, speaks)| match stream.standing() {
             Standing::Open => None,
             Standing::Ended | Standing::Broken(ErrorKind::BrokenPipe) if speaks => None,
             // Only a UNIX socket tells that its peer has left without breaking anything.
             Standing::Ended => Some(Ended::Deaf(side)),
+            Standing::Broken(ErrorKind::BrokenPipe) if other.has_unacknowledged() => Some(Ended::Deaf(side)),
             Standing::Broken(_) => Some(Ended::Broken(side)),
         })
     }

@@ -1,4 +1,4 @@
-//! Socket options that the system-call crate has no function for.
+//! Socket options and questions that the system-call crate has no function for.
 
 use std::{
     io,
@@ -40,9 +40,32 @@ pub fn put_datagrams_together(socket: impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
+/// Bytes that were sent and are not acknowledged yet, the end of the stream included (`tcp(7)`, SIOCOUTQ); zero for a
+/// descriptor that cannot tell.
+pub fn unacknowledged(socket: impl AsFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes one `int` to `bytes`.
+    let outcome = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if outcome == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_peer_has_no_room_for_is_not_acknowledged() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let theirs = listener.accept().unwrap();
+        assert_eq!(unacknowledged(&ours), 0);
+        ours.set_nonblocking(true).unwrap();
+        let full = std::io::Write::write_all(&mut ours, &[0; 32 << 20]);
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(unacknowledged(&ours) > 0);
+        assert_eq!(unacknowledged(std::io::pipe().unwrap().0), 0);
+        drop(theirs);
+    }
 
     #[test]
     fn an_option_that_does_not_fit_the_descriptor_is_an_error() {
