@@ -124,6 +124,8 @@ struct Exchange {
     upload: Flow,
     /// The backend takes no more of the request; its answer may still come.
     upload_broken: bool,
+    /// It was a reset, which the response's side is not told a second time.
+    upload_reset: bool,
     /// The client has ended its direction.
     half_closed: bool,
     /// The client holds its body back until the backend says that it wants it.
@@ -146,6 +148,7 @@ impl Exchange {
             request,
             upload,
             upload_broken: false,
+            upload_reset: false,
             half_closed: false,
             responding: false,
             sent_at: begun,
@@ -288,7 +291,7 @@ impl Exchange {
             session.shard.stats.count(Count::RetriesRefused);
         }
         self.upload.rewind();
-        self.upload_broken = false;
+        (self.upload_broken, self.upload_reset) = (false, false);
         verdict
     }
 

@@ -1,9 +1,12 @@
 //! Clients and backends that disappear in the middle: the other side learns it at once, and nothing is left behind.
 
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
-use crate::support::kernel::reset_on_close;
+use crate::support::kernel::{reset_now, reset_on_close};
 use crate::support::{Backend, Client, PATIENCE, Ringway, eventually};
 
 /// What one client may do before it disappears.
@@ -196,6 +199,38 @@ fn nothing_is_left_behind_by_backends_that_disappear() {
             let stats = ringway.wait_quiet();
             assert_eq!(stats.counter("connection_panics"), 0, "{}", ending.escape_ascii());
         }
+    }
+}
+
+/// A response that ends with its connection has no end when that is reset, even if the upload is told first.
+#[test]
+fn a_reset_is_no_end_of_a_response_without_a_length() {
+    let backend = Backend::scripted(|connection| {
+        if connection.request_head().is_some() {
+            connection.take_exactly(1 << 20).unwrap();
+            connection.say(b"HTTP/1.1 200 OK\r\n\r\nhalf of it");
+            reset_now(&connection.stream);
+        }
+    });
+    let ringway = Ringway::counted_in_front_of(&[&backend]);
+    for turn in 0..30 {
+        let mut client = ringway.client();
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+        let mut uploading = client.stream.try_clone().unwrap();
+        let upload = thread::spawn(move || {
+            let piece = vec![b'x'; 100_000];
+            loop {
+                if let Err(error) = uploading.write_all(&piece) {
+                    return error.kind();
+                }
+            }
+        });
+        let response = client.response_to("GET");
+        let whole = response.as_ref().is_ok_and(|response| response.status == 200);
+        // Whoever asks first is told of the reset, the reader or the writer.
+        let _unblocked = client.stream.shutdown(Shutdown::Both);
+        let told = upload.join().unwrap() == ErrorKind::ConnectionReset;
+        assert!(told || !whole, "turn {turn}: {response:?}");
     }
 }
 

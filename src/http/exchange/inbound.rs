@@ -62,6 +62,10 @@ impl Exchange {
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
             Ok(mut download) => match self.relay_response(session, &mut lease, &mut download).await {
+                // Without a length it is whole only if its end was no reset.
+                Ok(()) if self.upload_reset && !response.body.is_delimited() => {
+                    Err((Fault::upstream(Phase::Response, Kind::Died), true))
+                }
                 Ok(()) => Ok(Remains::behind(download, &mut lease)),
                 Err(fault) => Err((fault, download.has_sent())),
             },

@@ -162,8 +162,9 @@ impl Exchange {
                 self.put_ahead(session);
             }
             // The backend may have answered before it stopped to listen: that answer is looked for first.
-            Poll::Ready(Err(Broken::Sink(_))) => {
+            Poll::Ready(Err(Broken::Sink(kind))) => {
                 self.upload_broken = true;
+                self.upload_reset = kind != io::ErrorKind::BrokenPipe;
                 self.arm(session);
             }
             Poll::Ready(Err(Broken::Malformed)) => {
