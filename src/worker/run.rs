@@ -230,8 +230,8 @@ impl Worker {
         monoio::spawn(async move {
             // All flows of the socket share the task, so a panic is the end of all of them, but not of the socket.
             while contain(relay.run()).await.is_err() {
-                worker.shard.stats.count(Count::ConnectionPanics);
                 relay.forget();
+                worker.shard.stats.count(Count::ConnectionPanics);
             }
             drop(relay);
             worker.listening.set(worker.listening.get().saturating_sub(1));

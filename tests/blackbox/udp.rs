@@ -165,7 +165,7 @@ fn dns_works() {
         })
     });
     let ringway = udp_options(&servers.each_ref().map(|server| server.address)).start();
-    let mut servers = Vec::new();
+    let (mut servers, mut ports) = (Vec::new(), Vec::new());
     for id in 0..100 {
         // A resolver takes a fresh port for each query.
         let mut client = DatagramClient::new(ringway.address());
@@ -176,6 +176,8 @@ fn dns_works() {
         let [.., 10, 0, server, length] = answer[..] else { panic!("no address in {answer:?}") };
         assert_eq!(length, asked[12]);
         servers.push(server);
+        // While its flow lives, nobody else may get its port.
+        ports.push(client);
     }
     assert!(servers.chunks(2).all(|pair| pair[0] != pair[1]), "not in turn: {servers:?}");
 }

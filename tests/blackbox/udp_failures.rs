@@ -17,6 +17,13 @@ fn haste(factor: u32) -> (&'static str, String) {
     ("RINGWAY_TEST_HASTE", factor.to_string())
 }
 
+/// What is open when it has served somebody, who is forgotten: a worker opens its last descriptors after it is ready.
+fn descriptors_at_rest(ringway: &Ringway) -> usize {
+    let _answer = DatagramClient::new(ringway.address()).ask(b"");
+    ringway.wait_quiet();
+    ringway.descriptors()
+}
+
 #[test]
 fn a_dead_backend_costs_no_answer() {
     let (_deaf, dead) = deaf_address();
@@ -61,7 +68,9 @@ fn a_backend_that_dies_loses_its_flows_to_another() {
     for client in &mut clients {
         // What was on its way to the dead one may be lost, as datagrams are.
         assert_eq!(client.ask_patiently(b"x"), b"b:x");
-        assert_eq!(client.ask(b"y"), b"b:y");
+        client.send(b"y");
+        // A slow answer may have been asked for twice.
+        while client.receive() != b"b:y" {}
     }
     assert!(ringway.stats().counter("udp_refused") >= 1);
 }
@@ -108,7 +117,7 @@ fn a_silent_flow_is_forgotten_with_its_descriptor() {
     // A minute becomes a fifth of a second.
     let (name, factor) = haste(300);
     let ringway = udp_options(&[backend.address]).env(name, &factor).start();
-    let before = ringway.descriptors();
+    let before = descriptors_at_rest(&ringway);
     for round in 1..=2 {
         let mut clients: Vec<_> = (0..50).map(|_| DatagramClient::new(ringway.address())).collect();
         for client in &mut clients {
@@ -175,7 +184,7 @@ fn it_survives_the_want_of_descriptors_and_serves_again() {
     let (name, factor) = haste(100);
     let options = udp_options(&[backend.address]).env(name, &factor);
     let mut ringway = options.command(|command| limit_descriptors(command, 64)).start();
-    let before = ringway.descriptors();
+    let before = descriptors_at_rest(&ringway);
     for _ in 0..2 {
         let mut crowd: Vec<_> = (0..200).map(|_| DatagramClient::new(ringway.address())).collect();
         for client in &mut crowd {
@@ -210,10 +219,12 @@ fn an_answer_on_its_way_still_arrives_and_new_flows_are_turned_away() {
     let (asked_here, asked) = channel();
     let (release, released) = channel::<()>();
     let backend = DatagramBackend::scripted("127.0.0.1:0", move |socket, from, bytes| {
-        asked_here.send(()).unwrap();
-        // An error means that the test is over.
-        let _over = released.recv();
-        let _gone = socket.send_to(bytes, from);
+        if bytes == b"late" {
+            asked_here.send(()).unwrap();
+            // An error means that the test is over.
+            let _over = released.recv_timeout(PATIENCE);
+            let _gone = socket.send_to(bytes, from);
+        }
     });
     // Dropped before the backend, whose end would wait for it.
     let release = release;
@@ -223,9 +234,12 @@ fn an_answer_on_its_way_still_arrives_and_new_flows_are_turned_away() {
     asked.recv_timeout(PATIENCE).unwrap();
     ringway.signal(libc::SIGTERM);
     ringway.wait_line("the order to stop", |line| line.contains("stopping"));
-    let newcomer = DatagramClient::new(ringway.address());
     let turned_away = |stats: &Stats| {
-        let _refused = newcomer.socket.send_to(b"new", ringway.address());
+        // One that came before the worker had heard of the end would have its flow.
+        let newcomer = DatagramClient::new(ringway.address());
+        newcomer.send(b"new");
+        // However slow this machine is, the flow that waits must not be silent for a second.
+        client.send(b"still here");
         stats.counter("udp_turned_away") > 0
     };
     ringway.wait_stats("a flow that is turned away", turned_away);
@@ -269,8 +283,8 @@ fn a_panic_is_the_end_of_the_flows_and_not_of_the_listener() {
     for count in 1..=3 {
         assert_eq!(client.ask(b"x"), b"x");
         client.send(b"__ringway_panic");
-        let stats = ringway.wait_stats("the panic", |stats| stats.counter("connection_panics") == count);
-        assert_eq!((stats.gauge("udp_sessions_active"), stats.backend_gauge("active")), (0, 0));
+        ringway.wait_stats("the panic", |stats| stats.counter("connection_panics") == count);
+        ringway.wait_quiet();
     }
     assert_eq!(client.ask(b"y"), b"y");
 }
@@ -288,11 +302,9 @@ fn what_a_full_queue_loses_is_counted() {
     ringway.signal(libc::SIGCONT);
     // The loss is told with the next datagram that finds room.
     let all = |stats: &Stats| {
+        client.send(b"next");
         let (came, lost) = (stats.counter("udp_client_received"), stats.counter("udp_overflowed"));
-        if lost == 0 {
-            client.send(b"next");
-        }
-        lost > 0 && came + lost >= SENT
+        lost > 0 && came + lost > SENT
     };
     let stats = ringway.wait_stats("the loss", all);
     assert!(stats.counter("udp_client_received") > 0);
