@@ -42,7 +42,7 @@ impl fmt::Display for Place {
 
 /// One thing that is wrong, or that is probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{}", one_line(&format!("{place}: {message}")))]
 pub struct Mistake {
     /// Where it is.
     pub place: Place,
@@ -62,19 +62,23 @@ pub fn sort(mistakes: &mut [Mistake]) {
     mistakes.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
 }
 
-/// `text` in backticks, shortened and without line ends.
+/// `text` in backticks, shortened.
 pub fn quoted(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
-    let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(visible).collect();
-    if text.chars().nth(SHOWN_MAX).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
+    let more = if text.chars().nth(SHOWN_MAX).is_some() { "…" } else { "" };
+    format!("`{}{more}`", text.chars().take(SHOWN_MAX).collect::<String>())
 }
 
-/// A control character would break the line or the terminal.
-fn visible(character: char) -> Vec<char> {
-    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+/// Control characters would break the line or the terminal, and keys and values may have any.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
 }
 
 /// The one of `known` that `word` was probably meant to be.
@@ -123,7 +127,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_stays_in_its_line() {
-        assert_eq!(quoted("a\nb"), "`a\\nb`");
+        let place = Place { file: "a.toml".into(), line: 3, key: "a\nb".into() };
+        assert_eq!(Mistake::new(&place, "c\u{1b}").to_string(), "a.toml:3: a\\nb: c\\u{1b}");
         assert_eq!(quoted(&"x".repeat(61)).chars().count(), 63);
     }
 }
