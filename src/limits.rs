@@ -117,6 +117,9 @@ pub const UDP_BURST_MAX: usize = 16;
 /// Flows (and the listener) that are served between two looks at everything else.
 pub const UDP_EVENTS_MAX: usize = 64;
 
+/// What a datagram weighs beside its bytes when the share of a turn is measured: some 250 small ones are a turn.
+pub const UDP_WEIGHT_BYTES: u64 = 4096;
+
 /// Largest datagram that is kept until its flow's first answer, so that it can be sent to another backend: what fits
 /// an Ethernet frame.
 pub const UDP_OPENING_BYTES_MAX: usize = 1472;

@@ -56,6 +56,7 @@ mod tests {
     #[test]
     fn what_the_peer_has_no_room_for_is_not_acknowledged() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test may wait")]
         let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let theirs = listener.accept().unwrap();
         assert_eq!(unacknowledged(&ours), 0);

@@ -18,7 +18,7 @@ use crate::{
         alarm::Millis,
         tray::{Burst, Tray},
     },
-    limits::{ATTEMPTS_MAX, UDP_BATCH_MAX},
+    limits::{ATTEMPTS_MAX, UDP_BATCH_MAX, UDP_WEIGHT_BYTES},
     stats::names::{BackendCount, Count, Level},
     sys::datagram::{self, Letter, Sender, Told},
 };
@@ -67,7 +67,7 @@ impl Relay {
         let stats = &self.shard.stats;
         stats.add(Count::UdpClientReceived, datagrams);
         stats.add(Count::ClientReceivedBytes, bytes);
-        self.turn_bytes += bytes;
+        self.turn_bytes += bytes + UDP_WEIGHT_BYTES;
         if let Some(lost) = message.lost {
             stats.add(Count::UdpOverflowed, u64::from(lost.wrapping_sub(self.lost)));
             self.lost = lost;

@@ -52,12 +52,15 @@ pub struct Relay {
     pub(super) burst: Burst,
     /// Takes no new flows.
     pub(super) closing: bool,
-    /// Bytes received in this turn.
+    /// Bytes received in this turn, and what each datagram weighs besides.
     pub(super) turn_bytes: u64,
     /// Datagrams lost at the clients' socket since it was opened.
     pub(super) lost: u32,
     sessions_max: usize,
     told: Told,
+    /// How many were told last, and how many of them have been served.
+    ready: usize,
+    served: usize,
     alarm: Alarm,
     alarmed: bool,
 }
@@ -89,6 +92,8 @@ impl Relay {
             turn_bytes: 0,
             lost: 0,
             told: Told::new(UDP_EVENTS_MAX),
+            ready: 0,
+            served: 0,
             alarm: shard.alarms.register(),
             alarmed: false,
             sessions_max,
@@ -135,15 +140,20 @@ impl Relay {
         alarm.bound(poll).await
     }
 
-    /// Serves whoever is ready, once. Those that have more are told again the next time, after the others.
+    /// Serves whoever is ready, once; those that have more are told again, after the others. What no longer fits into
+    /// this turn begins the next one, so that whoever comes first cannot keep the others from theirs.
     fn turn(&mut self) {
         let shard = Rc::clone(&self.shard);
-        let mut tray = tray(&shard);
-        let now = alarm::now();
+        let (mut tray, now) = (tray(&shard), alarm::now());
+        if self.served >= self.ready {
+            self.ready = self.set.borrow().and_then(|set| self.told.look(set)).unwrap_or(0);
+            self.served = 0;
+        }
         self.turn_bytes = 0;
-        let ready = self.set.borrow().and_then(|set| self.told.look(set)).unwrap_or(0);
-        for place in 0..ready {
-            match self.told.token(place) {
+        while self.served < self.ready {
+            let token = self.told.token(self.served);
+            self.served += 1;
+            match token {
                 Some(CLIENTS) => self.forward(&mut tray, now),
                 Some(token) => self.reply(&mut tray, token, now),
                 None => {}

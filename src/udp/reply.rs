@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     io::{alarm::Millis, tray::Tray},
-    limits::{UDP_BATCH_MAX, UDP_BURST_MAX},
+    limits::{UDP_BATCH_MAX, UDP_BURST_MAX, UDP_WEIGHT_BYTES},
     stats::names::{BackendCount, Count},
     sys::datagram::{Letter, Sender, Told},
 };
@@ -58,7 +58,7 @@ impl Relay {
             stats.add(Count::UdpUpstreamReceived, datagrams);
             stats.add(Count::UpstreamReceivedBytes, bytes);
             upstream.backend.stats().add(BackendCount::ReceivedBytes, bytes);
-            self.turn_bytes += bytes;
+            self.turn_bytes += bytes + UDP_WEIGHT_BYTES;
             if message.truncated {
                 stats.add(Count::UdpTruncated, datagrams);
                 continue;

@@ -53,7 +53,8 @@ fn a_warm_round_trip_takes_two_ring_operations_and_four_calls() {
         .iter()
         .filter_map(|name| calls.get(*name))
         .sum();
-    assert!((4 * EXCHANGES..=4 * EXCHANGES + 20).contains(&data), "{calls:?}");
+    // The bytes of the last call may be here before the tracer has heard that it returned.
+    assert!((4 * EXCHANGES - 2..=4 * EXCHANGES + 20).contains(&data), "{calls:?}");
     let enters = calls.get("io_uring_enter").copied().unwrap_or(0);
     assert!(enters <= 2 * EXCHANGES + EXCHANGES / 10, "{calls:?}");
 }

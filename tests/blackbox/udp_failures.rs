@@ -310,6 +310,39 @@ fn what_a_full_queue_loses_is_counted() {
     assert!(stats.counter("udp_client_received") > 0);
 }
 
+/// Whoever has much to say gets a turn like everybody else.
+#[test]
+fn a_flood_does_not_silence_a_quiet_flow() {
+    let backend = DatagramBackend::scripted("127.0.0.1:0", |socket, from, bytes| {
+        if bytes.len() < 100 {
+            let _gone = socket.send_to(bytes, from);
+        }
+    });
+    let ringway = udp_options(&[backend.address]).start();
+    let mut quiet = DatagramClient::new(ringway.address());
+    let floods = [(); 4].map(|()| DatagramClient::new(ringway.address()));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for flood in &floods {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    flood.send(&[b'f'; 60_000]);
+                }
+            });
+        }
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ringway.wait_stats("a flood", |stats| stats.counter("turns") > 10);
+            for number in 0..50 {
+                // The flood may take the room of a datagram in a queue, but not its turn.
+                let said = format!("{number}");
+                while quiet.ask_patiently(said.as_bytes()) != said.as_bytes() {}
+            }
+        }));
+        over.store(true, Ordering::SeqCst);
+        assert!(outcome.is_ok(), "the quiet flow was not answered");
+    });
+}
+
 /// A flow nobody answers is not a reason to blame anybody.
 #[test]
 fn silence_is_no_fault() {

@@ -10,8 +10,10 @@ use super::ringway::{Options, Ringway};
 
 /// Larger than any datagram.
 const ROOM: usize = 70_000;
+/// Bytes of a datagram that a backend keeps, so that a flood does not fill the memory.
+const KEPT: usize = 256;
 
-/// A datagram as a backend received it.
+/// A datagram as a backend received it, or the beginning of a large one.
 pub(crate) type Arrival = (SocketAddr, Vec<u8>);
 
 /// A receiving backend. When it is dropped its port is closed.
@@ -41,7 +43,7 @@ impl DatagramBackend {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
-                kept.lock().unwrap().push((from, room[..length].to_vec()));
+                kept.lock().unwrap().push((from, room[..length.min(KEPT)].to_vec()));
                 answer(&socket, from, &room[..length]);
             }
         });
