@@ -11,7 +11,7 @@ use httparse::Header;
 use ringway::{
     cli,
     config::{
-        from_flags,
+        self, Environment,
         plan::{
             Plan,
             route::{Action, HeaderMatch, HostMatch, PathMatch, Rewrite, RoutePlan},
@@ -30,8 +30,10 @@ fn main() {
 
 fn plan(routes: Vec<RoutePlan>) -> Plan {
     let flags = ["ringway", "--backends=127.0.0.1:1", "--cores=0"].map(OsString::from);
-    let Ok(cli::Command::Run(options)) = cli::parse(flags.into_iter()) else { panic!("the flags are right") };
-    let mut plan = from_flags::plan(&options, vec![vec![SocketAddr::from(([127, 0, 0, 1], 1)).into()]]);
+    let Ok(cli::Command::Run(source)) = cli::parse(flags.into_iter()) else { panic!("the flags are right") };
+    let Ok(environment) = Environment::of_process() else { panic!("there are cores") };
+    let Ok(checked) = config::load(&source, &environment) else { panic!("the flags are right") };
+    let mut plan = checked.into_plan(vec![vec![SocketAddr::from(([127, 0, 0, 1], 1)).into()]]);
     plan.listeners[0].routes = (0..routes.len()).collect();
     plan.routes = routes;
     plan
