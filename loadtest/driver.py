@@ -139,6 +139,8 @@ def line_up(scenario, kinds, built, builds, peers):
     for kind in kinds:
         if kind == "ringway":
             field += [Proxy(name, "ringway", path, scenario) for name, path in builds]
+        elif kind == "ringway-many":
+            field.append(Proxy(kind, kind, builds[0][1], scenario))
         else:
             field.append(Proxy(kind, kind, built["relay_floor"] if kind == "floor" else peers[kind], scenario))
     if scenario.twice:
@@ -274,7 +276,7 @@ def run(options):
     proxies.need("taskset", False)
     if any(SCENARIOS[name].protocol == "http" for name in plan):
         proxies.need("wrk", install)
-    peers = {kind: proxies.need(kind.split("-")[0], install) for kind in kinds - {"ringway", "floor"}}
+    peers = {kind: proxies.need(kind.split("-")[0], install) for kind in kinds - {"ringway", "ringway-many", "floor"}}
     if any("nginx" in names and SCENARIOS[name].protocol != "http" for name, names in plan.items()):
         proxies.need_stream_module(peers["nginx"], install)
     built, builds = build(options, kinds)

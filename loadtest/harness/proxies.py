@@ -13,7 +13,7 @@ from .processes import Failed
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEERS = os.path.join(HERE, "peers")
-KINDS = ("ringway", "haproxy", "haproxy-splice", "nginx", "floor")
+KINDS = ("ringway", "ringway-many", "haproxy", "haproxy-splice", "nginx", "floor")
 SERVICES = ("echo", "once", "bulk", "datagrams")
 # Words of the peers' settings, as far as a scenario says nothing else.
 _SETTINGS = {"RESPONSES": "# proxy_responses unset: a session stays", "BUFFER": "16k", "BUFSIZE": "16384"}
@@ -46,7 +46,9 @@ class Proxy:
     def _start(self, host, addresses):
         log_path = os.path.join(host.run_directory, f"{self.name}.log")
         origin = host.origins[self.scenario.service]
-        if self.kind == "ringway":
+        if self.kind == "ringway-many":
+            self.command = self._many_command(host, addresses, origin)
+        elif self.kind == "ringway":
             self.command = self._ringway_command(host, addresses, origin)
         elif self.kind == "floor":
             self.command = [self.binary, f"{addresses[0]}:0", origin, "--core", str(host.proxy_core)]
@@ -56,7 +58,7 @@ class Proxy:
             self.command = self._peer_command(host, origin)
         self.child = host.processes.start(self.command, log_path, host.proxy_core)
         try:
-            if self.kind == "ringway":
+            if self.kind.startswith("ringway"):
                 self.targets = self._await_log(log_path, r"^ready\b", rf"listening on ([\d.]+):(\d+) mode={self.scenario.protocol}")
             elif self.kind == "floor":
                 self.targets = self._await_log(log_path, r"^ready\b", r"ready on ([\d.]+):(\d+)")
@@ -73,6 +75,22 @@ class Proxy:
         mode = [] if protocol == "http" else ["--mode", protocol]
         return [self.binary, *mode, *listeners, "--cores", str(host.proxy_core), "--backends", f"{protocol}://{origin}"]
 
+    def _many_command(self, host, addresses, origin):
+        """The same work with many routes or backends, by a file."""
+        port = origin.rsplit(":", 1)[1]
+        backends = [f'"127.0.{index // 250}.{index % 250 + 1}:{port}"' for index in range(self.scenario.backends)]
+        binds = ", ".join(f'"{address}:0"' for address in addresses)
+        lines = [f"[[listener]]\nbind = [{binds}]\ncluster = \"app\"\n"]
+        lines += [
+            f'[[route]]\nhost = "shop-{index}.example.com"\npath_prefix = "/area-{index}"\ncluster = "app"\n'
+            for index in range(self.scenario.routes)
+        ]
+        lines += [f'[[cluster]]\nname = "app"\nbackend = [{", ".join(backends)}]\n']
+        path = os.path.join(host.run_directory, f"{self.name}.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines))
+        return [self.binary, "-c", path, "--cores", str(host.proxy_core)]
+
     def _peer_command(self, host, origin):
         protocol = self.scenario.protocol
         if self.kind == "nginx":
@@ -88,8 +106,7 @@ class Proxy:
     def _fill_in(self, host, template, listen, origin):
         text = processes.read(os.path.join(PEERS, template))
         # `splice-auto` waits for the signs of a steady stream, which 1 MiB on request gives it only now and then.
-        option = "option splice-auto" if self.scenario.protocol == "http" else "option splice-response"
-        splice = option if self.kind == "haproxy-splice" else "# no splice"
+        splice = "option splice-response" if self.kind == "haproxy-splice" else "# no splice"
         words = {"LISTEN": listen, "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
         words["USER"] = getpass.getuser()
         if template == "nginx-stream.conf":
@@ -129,13 +146,15 @@ def start_origin(host, binary):
     """The origin stays up for the whole run; returns the addresses of its services as text."""
     log_path = os.path.join(host.run_directory, "origin.log")
     services = [word for service in SERVICES for word in (f"--{service}", "127.0.0.1:0")]
-    command = [binary, *services, "--cores", str(host.client_core)]
+    # HTTP on every loopback address: many backends are many addresses.
+    command = [binary, "--listen", "0.0.0.0:0", *services, "--cores", str(host.client_core)]
     child = host.processes.start(command, log_path, host.client_core)
     try:
         processes.wait_until(lambda: "\nready\n" in processes.read(log_path), child, "origin")
     except Failed as failure:
         raise Failed(f"{failure}\n{processes.read(log_path).strip()[-1500:]}") from failure
-    return dict(re.findall(r"^(\w+) on (\S+)$", processes.read(log_path), re.MULTILINE))
+    said = re.findall(r"^(\w+) on (\S+)$", processes.read(log_path), re.MULTILINE)
+    return {service: address.replace("0.0.0.0", "127.0.0.1") for service, address in said}
 
 
 def free_port(address, protocol):

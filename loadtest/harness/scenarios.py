@@ -27,6 +27,9 @@ class Scenario:
     addresses: int = 1
     client_threads: int = 1
     idle: bool = False
+    # What the row `ringway-many` has of them.
+    backends: int = 1
+    routes: int = 0
     twice: bool = False
     # Words of the peers' settings that are best for this scenario and not for the others.
     settings: dict = field(default_factory=dict)
@@ -53,6 +56,18 @@ SCENARIOS = {
             connections=16,
             proxies=("ringway", "haproxy", "haproxy-splice", "nginx"),
             per="MiB",
+        ),
+        Scenario(
+            "backends-1000",
+            "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 1 000 backends",
+            proxies=("ringway", "ringway-many"),
+            backends=1000,
+        ),
+        Scenario(
+            "routes-10000",
+            "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 10 000 routes, and none takes the request",
+            proxies=("ringway", "ringway-many"),
+            routes=10_000,
         ),
         Scenario(
             "post-64k",
