@@ -104,6 +104,9 @@ pub const AFFINITY_CLIENTS_MAX: usize = 128 * 1024;
 /// Bytes thrown away after our last word to a client, so that the close does not destroy it.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Connections whose news are taken by one look at the set they wait in; the others come first the next time.
+pub const READY_EVENTS_MAX: usize = 256;
+
 /// Datagram flows of one worker, all its listeners together; beyond it the one that was silent longest is forgotten.
 /// Each takes a descriptor and a local port, of which a host has some 28 000 for each of its addresses.
 pub const UDP_SESSIONS_MAX: usize = 8192;

@@ -13,7 +13,7 @@ use crate::{
     io::{
         alarm::{Alarm, Ring},
         buffer::Buffer,
-        parting,
+        parting, ready,
         stream::Stream,
     },
     limits::EXCHANGES_PER_TURN_MAX,
@@ -227,9 +227,16 @@ impl Session {
     async fn give_way(&mut self) {
         self.in_a_row = 0;
         self.alarm.set(self.shard.timeouts().head);
-        let client = &mut self.client;
+        let (client, mut given) = (&mut self.client, false);
         // What rings here rings again where the next head is waited for.
-        let _ = self.alarm.bound(|cx| client.poll_writable(cx)).await;
+        let waited = self.alarm.bound(|cx| {
+            if std::mem::replace(&mut given, true) {
+                return client.poll_writable(cx);
+            }
+            ready::give_way(cx);
+            Poll::Pending
+        });
+        let _ = waited.await;
     }
 
     /// True when what has come of the request says HEAD: its answer must have no content (RFC 9110 section 9.3.2).

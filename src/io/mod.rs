@@ -8,6 +8,8 @@ pub mod buffer;
 pub mod parting;
 pub mod pipes;
 pub mod readiness;
+pub mod ready;
 pub mod reuse;
 pub mod stream;
 pub mod tray;
+pub mod watch;

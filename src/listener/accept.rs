@@ -7,7 +7,7 @@ use std::{cell::Cell, net::SocketAddr, os::fd::OwnedFd, rc::Rc, task::Poll, time
 use rustix::io::Errno;
 
 use crate::{
-    io::{alarm::Alarm, stream::Stream},
+    io::{alarm::Alarm, watch::Watch},
     limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG},
     shard::Shard,
     stats::names::Count,
@@ -56,7 +56,7 @@ fn trouble(error: &std::io::Error) -> Trouble {
 pub async fn run(
     shard: Rc<Shard>,
     closing: Rc<Cell<bool>>,
-    mut listener: Stream,
+    mut listener: Watch,
     serve: impl Fn(OwnedFd, Option<SocketAddr>),
 ) {
     let alarm = shard.alarms.register();
@@ -85,7 +85,7 @@ pub async fn run(
 }
 
 /// Takes everything a draining listener has already shaken hands with.
-fn empty(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, Option<SocketAddr>), mut batch: Batch) {
+fn empty(shard: &Shard, listener: &Watch, serve: &impl Fn(OwnedFd, Option<SocketAddr>), mut batch: Batch) {
     let batches = LISTEN_BACKLOG.unsigned_abs() as usize / ACCEPT_BATCH_MAX;
     for _ in 0..batches {
         if batch != Batch::Full {
@@ -107,10 +107,9 @@ enum Batch {
 }
 
 /// Accepts a batch.
-fn take_batch(shard: &Shard, listener: &Stream, serve: &impl Fn(OwnedFd, Option<SocketAddr>)) -> Batch {
-    let Ok(queue) = listener.borrow() else { return Batch::Exhausted };
+fn take_batch(shard: &Shard, listener: &Watch, serve: &impl Fn(OwnedFd, Option<SocketAddr>)) -> Batch {
     for _ in 0..ACCEPT_BATCH_MAX {
-        match socket::accept(queue) {
+        match socket::accept(listener) {
             Ok((connection, peer)) => {
                 shard.stats.count(Count::ConnectionsAccepted);
                 serve(connection, peer);

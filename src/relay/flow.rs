@@ -15,6 +15,7 @@ use crate::{
     io::{
         buffer::{Buffer, BufferPool},
         pipes::{LentPipe, PipePool},
+        ready,
         stream::Stream,
     },
     limits::{PIPE_BYTES, SPLICE_BYTES_MIN, TURN_BYTES_MAX},
@@ -195,7 +196,8 @@ impl Flow {
             }
             if self.received_bytes - begin >= TURN_BYTES_MAX {
                 supplies.stats.count(Count::Turns);
-                return give_way(cx, source);
+                ready::give_way(cx);
+                return Poll::Pending;
             }
             ready!(self.poll_receive(cx, source, supplies))?;
         }
@@ -216,7 +218,7 @@ impl Flow {
             }
         }
         while let Some(pipe) = self.pipe.as_mut().and_then(LentPipe::pipe).filter(|pipe| pipe.filled() > 0) {
-            let moved = sink.borrow().and_then(|socket| pipe.drain(socket));
+            let moved = sink.drain(pipe);
             match moved {
                 Ok(count) => self.sent_bytes += count as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(sink.poll_writable(cx)),
@@ -304,7 +306,7 @@ impl Flow {
     fn fill_pipe(&mut self, source: &mut Stream, max: usize, supplies: &Supplies<'_>) -> io::Result<usize> {
         let Some(pipe) = self.pipe.as_mut().and_then(LentPipe::pipe) else { return Ok(0) };
         self.buffer = None;
-        let moved = pipe.fill(source.borrow()?, max)?;
+        let moved = source.fill(pipe, max)?;
         self.body.passed(moved as u64);
         self.bulk = moved as u64 >= SPLICE_BYTES_MIN / 2;
         self.capped = moved == max;
@@ -337,13 +339,4 @@ impl Flow {
         (self.ready, self.raw) = (at.write, at.read);
         Ok(())
     }
-}
-
-/// Lets others run: waits for a readiness that is already there, by way of the ring.
-fn give_way(cx: &mut Context<'_>, source: &mut Stream) -> Poll<Result<(), Broken>> {
-    if source.poll_readable(cx).is_ready() {
-        // That was an old one; the next is asked of the ring again.
-        let _ = source.poll_readable(cx);
-    }
-    Poll::Pending
 }

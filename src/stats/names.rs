@@ -96,6 +96,7 @@ statistics! {
         UdpNoBackend "udp_no_backend" "Datagrams dropped because no backend was left.",
         UdpTurnedAway "udp_turned_away" "Datagrams of new flows dropped while shutting down.",
         RingPolls "ring_polls" "Poll operations that fired on the ring.",
+        ReadyNews "ready_news" "Changes of connections that those operations told of.",
         Turns "turns" "Times a stream gave way to others after moving its share.",
     }
 }

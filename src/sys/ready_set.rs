@@ -1,7 +1,7 @@
 //! Many sockets whose readiness one wait tells: an epoll set (`epoll(7)`), which is itself waited for on the ring.
 //!
-//! Level-triggered: what was not received yet is told again, so nothing is lost by looking at a part of it. Closing a
-//! socket takes it out of the set.
+//! [`add`] is level-triggered: what was not received yet is told again, so nothing is lost by looking at a part of it.
+//! Closing a socket takes it out of the set.
 
 use std::{
     io,
@@ -24,6 +24,26 @@ pub fn create() -> io::Result<OwnedFd> {
 /// Puts `socket` into the set, to be told by `token` when it is readable or in error.
 pub fn add(set: impl AsFd, socket: impl AsFd, token: u64) -> io::Result<()> {
     Ok(epoll::add(set, socket, EventData::new_u64(token), EventFlags::IN)?)
+}
+
+/// Puts a connection into the set for its whole life, to be told by `token` whenever something changes for it: bytes
+/// or an end arrive, there is room to send again, or it breaks (`epoll(7)`, EPOLLET).
+pub fn add_for_life(set: impl AsFd, socket: impl AsFd, token: u64) -> io::Result<()> {
+    let all = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+    Ok(epoll::add(set, socket, EventData::new_u64(token), all)?)
+}
+
+/// What has changed for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// There is something to receive.
+    pub readable: bool,
+    /// There is room to send.
+    pub writable: bool,
+    /// Nothing more will arrive.
+    pub read_over: bool,
+    /// Nothing more can be sent.
+    pub write_over: bool,
 }
 
 /// Room for what one look at a set tells.
@@ -50,6 +70,20 @@ impl Told {
             Err(Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The token at a place, and what has changed for its connection.
+    pub fn edge(&self, place: usize) -> Option<(u64, Edge)> {
+        // The structure is packed: its parts are copied before they are used.
+        let (flags, data) = self.events.get(place).map(|event| (event.flags, event.data))?;
+        let has = |wanted| flags.intersects(wanted);
+        let edge = Edge {
+            readable: has(EventFlags::IN | EventFlags::PRI),
+            writable: has(EventFlags::OUT),
+            read_over: has(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+            write_over: has(EventFlags::HUP | EventFlags::ERR),
+        };
+        Some((data.u64(), edge))
     }
 
     /// The token at a place.

@@ -19,8 +19,8 @@ use crate::{
     cluster::Cluster,
     io::{
         alarm::{self, Alarm, Millis, Ring},
-        stream::Stream,
         tray::{Burst, Tray},
+        watch::Watch,
     },
     limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_QUEUE_BYTES},
     shard::Shard,
@@ -47,7 +47,7 @@ pub struct Relay {
     /// The clients' socket.
     pub(super) clients: OwnedFd,
     /// The set all sockets wait in.
-    pub(super) set: Stream,
+    pub(super) set: Watch,
     pub(super) sessions: Table<Flow, Session>,
     pub(super) burst: Burst,
     /// Takes no new flows.
@@ -85,7 +85,7 @@ impl Relay {
         let set = ready_set::create()?;
         ready_set::add(&set, &clients, CLIENTS)?;
         Ok(Relay {
-            set: Stream::new(set)?,
+            set: Watch::new(set)?,
             sessions: Table::new(sessions_max),
             burst: Burst::default(),
             closing: false,
@@ -146,7 +146,7 @@ impl Relay {
         let shard = Rc::clone(&self.shard);
         let (mut tray, now) = (tray(&shard), alarm::now());
         if self.served >= self.ready {
-            self.ready = self.set.borrow().and_then(|set| self.told.look(set)).unwrap_or(0);
+            self.ready = self.told.look(&self.set).unwrap_or(0);
             self.served = 0;
         }
         self.turn_bytes = 0;
@@ -229,7 +229,7 @@ impl Relay {
 
     /// Has the set tell of a session's socket.
     pub(super) fn watch(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
-        ready_set::add(self.set.borrow()?, socket, token)
+        ready_set::add(&self.set, socket, token)
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn connect(attempt: &Attempt, call: Call<'_>) -> Result<Stream, Fault>
 
 async fn connect_to(backend: &Backend, endpoint: &Endpoint, call: Call<'_>) -> Result<Stream, Fault> {
     let (socket, done) = start(backend, endpoint)?;
-    let mut stream = Stream::new(socket).map_err(fault)?;
+    let mut stream = Stream::connecting(socket).map_err(fault)?;
     if !done {
         call.alarm.set(call.timeout);
         let waited = call.alarm.bound(|cx| stream.poll_writable(cx)).await;

@@ -60,7 +60,7 @@ impl IdlePool {
         while let Some(place) = idle.iter().rposition(|idle| idle.client == client && idle.is_settled(now)) {
             let mut freshest = idle.remove(place);
             self.stats.lower(BackendLevel::Idle);
-            if freshest.stream.watch_silence() {
+            if freshest.stream.has_been_silent() {
                 return (Some(freshest.stream), stale);
             }
             stale += 1;
@@ -73,7 +73,7 @@ impl IdlePool {
     pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool, client: Option<SocketAddr>) -> bool {
         let mut idle = self.idle.borrow_mut();
         // A watch that has fired was for what has been received since; the next one begins with a look.
-        let silent = stream.watch_silence() || (stream.is_silent() && stream.watch_silence());
+        let silent = stream.has_been_silent() || (stream.is_silent() && stream.has_been_silent());
         if silent && idle.len() < IDLE_PER_BACKEND_MAX {
             self.stats.raise(BackendLevel::Idle);
             idle.push(Idle { stream, since: now, unsettled, client });
@@ -86,7 +86,7 @@ impl IdlePool {
         let mut swept = Swept::default();
         self.idle.borrow_mut().retain_mut(|idle| {
             let expired = idle.since < oldest;
-            let stale = !expired && !idle.stream.watch_silence();
+            let stale = !expired && !idle.stream.has_been_silent();
             swept.expired += u64::from(expired);
             swept.stale += u64::from(stale);
             if expired || stale {

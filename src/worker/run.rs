@@ -24,7 +24,7 @@ use crate::{
     blueprint::Blueprint,
     config::plan::{ListenerPlan, Mode},
     http::{self, slots::Slots},
-    io::{alarm, readiness, stream::Stream},
+    io::{alarm, readiness, ready, stream::Stream, watch::Watch},
     limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
     listener::{accept, connection::Connection, spread},
     shard::Shard,
@@ -134,6 +134,12 @@ impl Worker {
             listeners: RefCell::default(),
         });
         worker.keep_time()?;
+        let (events, news) = (start.events.clone(), Arc::clone(&start.news));
+        monoio::spawn(async move {
+            let Err(error) = ready::watch().await;
+            let _ = events.try_send((start.worker, Event::Failed(format!("lost its connections: {error}"))));
+            news.notify_one();
+        });
         worker.sweep_pools();
         for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
@@ -151,7 +157,7 @@ impl Worker {
     /// The one timer: sweeps the deadlines.
     fn keep_time(&self) -> io::Result<()> {
         let alarms = Rc::clone(&self.shard.alarms);
-        let mut timer = Stream::new(alarms.timer().duplicate()?)?;
+        let mut timer = Watch::new(alarms.timer().duplicate()?)?;
         monoio::spawn(async move {
             loop {
                 timer.readable().await;
@@ -177,6 +183,7 @@ impl Worker {
                 }
                 shard.sweep_pools();
                 shard.stats.add(Count::RingPolls, readiness::take_fired());
+                shard.stats.add(Count::ReadyNews, ready::take_news());
             }
         });
     }
@@ -196,7 +203,7 @@ impl Worker {
             socket::keep_alive(&socket, KEEP_ALIVE_IDLE, DEAD_AFTER)?;
         }
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
-        let queue = Stream::new(socket)?;
+        let queue = Watch::new(socket)?;
         let worker = Rc::clone(self);
         let closing = self.keep(plan);
         let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
@@ -312,7 +319,7 @@ impl Worker {
     /// worker, not drained yet, may still hand a connection over after that, and closed connections still need the
     /// ring.
     async fn read_mail(self: &Rc<Self>, tell: impl Fn(Event)) -> io::Result<Infallible> {
-        let mut bell = Stream::new(self.mailbox.doorbell().duplicate()?)?;
+        let mut bell = Watch::new(self.mailbox.doorbell().duplicate()?)?;
         let mut told = false;
         loop {
             bell.readable().await;

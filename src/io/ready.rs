@@ -1,0 +1,233 @@
+//! The readiness of all connections of a worker: one set that the ring polls, and who waits for what in it.
+//!
+//! Every connection is put into an edge-triggered epoll set once, for its whole life. One poll operation on the ring
+//! tells that the set has news, whatever number of connections they are about; a poll of its own for each wait costs
+//! more than the receive that follows it. What an edge has told is kept here until a call meets an empty or a full
+//! queue, so nothing depends on who was waiting at the time.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    task::{Context, Poll, Waker},
+};
+
+use super::watch::Watch;
+use crate::{
+    limits::READY_EVENTS_MAX,
+    sys::{
+        doorbell::Doorbell,
+        ready_set::{self, Edge, Told},
+    },
+};
+
+/// The token of the bell that gives way.
+const BELL: u64 = u64::MAX;
+
+/// A connection's place among those of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    index: u32,
+    /// Tells it from others that had the place before.
+    generation: u32,
+}
+
+impl Token {
+    fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    fn from_number(number: u64) -> Self {
+        Token { index: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
+/// Which direction to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Receiving may succeed.
+    Read,
+    /// Sending may succeed.
+    Write,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+struct Side {
+    /// It may succeed, as far as is known.
+    ready: bool,
+    /// It ends or fails at once from now on.
+    over: bool,
+    waker: Option<Waker>,
+}
+
+impl Side {
+    fn tell(&mut self, ready: bool, over: bool) {
+        self.ready |= ready;
+        self.over |= over;
+        if (ready || over)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u32,
+    read: Side,
+    write: Side,
+}
+
+impl Entry {
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+/// A worker's set; built on first use on its thread.
+struct Ready {
+    set: OwnedFd,
+    bell: Doorbell,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Who gives way until the next look at the set.
+    waiting: Vec<Waker>,
+}
+
+thread_local! {
+    static READY: RefCell<Option<Ready>> = const { RefCell::new(None) };
+    /// News of connections that are not counted yet.
+    static NEWS: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Ready {
+    fn new() -> io::Result<Self> {
+        let (set, bell) = (ready_set::create()?, Doorbell::new()?);
+        ready_set::add(&set, &bell, BELL)?;
+        Ok(Ready { set, bell, entries: Vec::new(), free: Vec::new(), waiting: Vec::new() })
+    }
+
+    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        self.entries.get_mut(token.index as usize).filter(|entry| entry.generation == token.generation)
+    }
+
+    fn tell(&mut self, number: u64, edge: Edge) {
+        if number == BELL {
+            self.bell.silence();
+            self.waiting.drain(..).for_each(Waker::wake);
+        } else if let Some(entry) = self.entry(Token::from_number(number)) {
+            entry.read.tell(edge.readable, edge.read_over);
+            entry.write.tell(edge.writable, edge.write_over);
+        }
+    }
+}
+
+/// Runs `f` on this thread's set.
+fn with<R>(f: impl FnOnce(&mut Ready) -> io::Result<R>) -> io::Result<R> {
+    READY.with(|ready| {
+        let mut ready = ready.borrow_mut();
+        match ready.as_mut() {
+            Some(ready) => f(ready),
+            None => f(ready.insert(Ready::new()?)),
+        }
+    })
+}
+
+/// Puts a connection into this thread's set; `ready` says what may be tried before anything is told.
+pub fn register(socket: impl AsFd, ready: bool) -> io::Result<Token> {
+    with(|all| {
+        let index = match all.free.pop() {
+            Some(index) => index,
+            None => {
+                all.entries.push(Entry::default());
+                u32::try_from(all.entries.len() - 1).map_err(|_| io::ErrorKind::OutOfMemory)?
+            }
+        };
+        let generation = all.entries.get(index as usize).map_or(0, |entry| entry.generation);
+        let token = Token { index, generation };
+        if let Some(entry) = all.entry(token) {
+            (entry.read.ready, entry.write.ready) = (ready, ready);
+        }
+        let added = ready_set::add_for_life(&all.set, socket, token.number());
+        if added.is_err() {
+            all.free.push(index);
+        }
+        added.map(|()| token)
+    })
+}
+
+/// Forgets a connection, whose descriptor is closed next, which takes it out of the set.
+pub fn forget(token: Token) {
+    let _ = with(|all| {
+        if let Some(entry) = all.entry(token) {
+            *entry = Entry { generation: entry.generation.wrapping_add(1), ..Entry::default() };
+            all.free.push(token.index);
+        }
+        Ok(())
+    });
+}
+
+/// Ready while a call in this direction may succeed, end or fail; otherwise the task is woken when it may.
+pub fn poll(token: Token, direction: Direction, cx: &mut Context<'_>) -> Poll<()> {
+    let polled = with(|all| {
+        let Some(entry) = all.entry(token) else { return Ok(Poll::Ready(())) };
+        let side = entry.side(direction);
+        if side.ready || side.over {
+            return Ok(Poll::Ready(()));
+        }
+        if !side.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            side.waker = Some(cx.waker().clone());
+        }
+        Ok(Poll::Pending)
+    });
+    polled.unwrap_or(Poll::Ready(()))
+}
+
+/// A call in this direction has met an empty or a full queue: the next edge tells when it is worth another one.
+pub fn met_its_end(token: Token, direction: Direction) {
+    let _ = with(|all| {
+        if let Some(entry) = all.entry(token) {
+            entry.side(direction).ready = false;
+        }
+        Ok(())
+    });
+}
+
+/// Lets others run: the task is woken after the next look at the set, by way of the ring.
+pub fn give_way(cx: &mut Context<'_>) {
+    let _ = with(|all| {
+        all.waiting.push(cx.waker().clone());
+        all.bell.ring();
+        Ok(())
+    });
+}
+
+/// Tells everybody the news for as long as the worker lives.
+pub async fn watch() -> io::Result<std::convert::Infallible> {
+    let mut set = Watch::new(with(|all| all.set.try_clone())?)?;
+    let mut told = Told::new(READY_EVENTS_MAX);
+    loop {
+        poll_fn(|cx| set.poll_readable(cx)).await;
+        with(|all| {
+            let count = told.look(&all.set)?;
+            NEWS.with(|news| news.set(news.get() + count as u64));
+            for place in 0..count {
+                if let Some((number, edge)) = told.edge(place) {
+                    all.tell(number, edge);
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// Takes the number of news since the last call.
+pub fn take_news() -> u64 {
+    NEWS.with(Cell::take)
+}
