@@ -140,7 +140,8 @@ fn tunnels_go_on_to_their_own_end() {
     let refused = within(PROMPTLY, || {
         let Ok(mut client) = Client::try_connect(ringway.address()) else { return Some(()) };
         early += 1;
-        // One that comes in the very moment when listening ends is reset.
+        // One that comes in the very moment when listening ends is reset, at the latest when it says something.
+        let _reset = client.send(b"?");
         let served = || acceptor.try_accept().map(drop).or_else(|| client.has_input().then_some(()));
         eventually("service or a refusal", served);
         None

@@ -103,6 +103,11 @@ fn ports_that_run_out_are_told_and_counted() {
 /// Ten ports an address: the second address takes over, then another backend, and nobody has to be told.
 #[test]
 fn another_source_and_another_backend_have_ports_left() {
+    // The network is the thread's, and must not become that of the tests after this one.
+    std::thread::spawn(run_out_of_ports).join().unwrap();
+}
+
+fn run_out_of_ports() {
     const PORTS: usize = 10;
     if !own_network(PORTS) {
         eprintln!("this user may not have a network of its own, so ports do not run out");
