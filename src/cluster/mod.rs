@@ -157,8 +157,10 @@ impl Cluster {
     fn readmit(&self, now: Millis) {
         loop {
             let mut members = self.members.borrow_mut();
-            let due = members.returning.peek().is_some_and(|Reverse((until, _))| *until <= now);
-            let Some(Reverse((_, index))) = members.returning.pop().filter(|_| due) else { return };
+            // Who is not due must stay in the queue: it is how it comes back.
+            let due = members.returning.peek().filter(|Reverse((until, _))| *until <= now);
+            let Some(&Reverse((_, index))) = due else { return };
+            members.returning.pop();
             let backend = members.backends.get(index).cloned();
             drop(members);
             if let Some(backend) = backend {
@@ -251,6 +253,19 @@ mod tests {
         second.failed(REFUSED, now);
         assert!(cluster.pick(&mut Tried::default(), 0, now + 1).is_some());
         assert!(names(&cluster, 4, now + 1_000).contains(&first.backend().name().to_owned()));
+    }
+
+    #[test]
+    fn picks_while_it_is_set_aside_do_not_make_it_forgotten() {
+        let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        let now = alarm::now();
+        let first = cluster.pick(&mut Tried::default(), 0, now).unwrap();
+        first.failed(REFUSED, now);
+        let name = first.backend().name().to_owned();
+        for later in 1..1_000 {
+            assert!(!names(&cluster, 1, now + later).contains(&name), "asked again after {later} ms");
+        }
+        assert!(names(&cluster, 3, now + 1_000).contains(&name), "never asked again");
     }
 
     #[test]
