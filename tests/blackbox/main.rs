@@ -13,6 +13,7 @@
 mod support;
 
 mod aborts;
+mod algorithms;
 mod answers;
 mod basics;
 mod bodies;
@@ -26,6 +27,7 @@ mod economy;
 mod interim;
 mod kernel_limits;
 mod malformed;
+mod membership;
 mod mutations;
 mod panics;
 mod pipelining;

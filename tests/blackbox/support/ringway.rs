@@ -211,6 +211,11 @@ impl Ringway {
         self.wait_line_from(0, what, PATIENCE, wanted)
     }
 
+    /// As [`Ringway::wait_line`], but only among the lines after the first `known`.
+    pub(crate) fn wait_line_after(&self, known: usize, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.wait_line_from(known, what, PATIENCE, wanted)
+    }
+
     fn wait_line_from(
         &self,
         first: usize,

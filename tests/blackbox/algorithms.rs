@@ -1,0 +1,486 @@
+//! Who gets what: every algorithm, seen from the clients and the backends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::deadline::within;
+use crate::support::stats::Stats;
+use crate::support::{Acceptor, Backend, Client, Configured, Holding, Ringway, eventually, refusing_address};
+
+/// Backends that answer with their number.
+fn numbered(count: usize) -> Vec<Backend> {
+    (0..count).map(|number| Backend::well_behaved(&number.to_string())).collect()
+}
+
+fn places<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Vec<String> {
+    backends.into_iter().map(|backend| format!("{{ address = {:?} }}", backend.place)).collect()
+}
+
+/// A file with one listener and one cluster.
+fn file(mode: &str, cluster: &str, backends: &[String]) -> String {
+    let backends = backends.join(",\n  ");
+    format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\n[[cluster]]\n{cluster}\nbackend = [\n  {backends}\n]\n"
+    )
+}
+
+fn balancing(cores: usize, cluster: &str, backends: &[String]) -> Configured {
+    Configured::start(cores, &file("http", cluster, backends))
+}
+
+/// Who answers `count` requests of one connection.
+fn answers(client: &mut Client, count: usize) -> Vec<String> {
+    let ask = |_| {
+        let response = client.get("/");
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    };
+    (0..count).map(ask).collect()
+}
+
+fn tally<T: Ord>(answers: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for answer in answers {
+        *counts.entry(answer).or_default() += 1;
+    }
+    counts
+}
+
+fn longest_run(answers: &[String]) -> usize {
+    answers.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap()
+}
+
+/// Promise 4.
+#[test]
+fn round_robin_gives_equal_turns_and_spreads_the_share_of_a_dead_one() {
+    let backends = numbered(4);
+    let ringway = balancing(1, "balance = \"round-robin\"", &places(&backends));
+    let heard = answers(&mut ringway.client(), 100);
+    assert_eq!(tally(&heard).into_values().collect::<Vec<_>>(), [25; 4]);
+    for round in heard.chunks(4) {
+        assert_eq!(round, &heard[..4], "not in turn");
+    }
+
+    let (_socket, dead) = refusing_address();
+    let mut with_dead = places(&backends[..3]);
+    with_dead.insert(1, format!("\"{dead}\""));
+    let ringway = balancing(1, "", &with_dead);
+    let counts: Vec<_> = tally(answers(&mut ringway.client(), 100)).into_values().collect();
+    // A trial of the dead one once its time is over may cost one of the others a turn.
+    let failures = ringway.stats().counter_per_backend("connect_failures")[1] as usize;
+    assert!((1..=4).contains(&failures), "{failures}");
+    assert_eq!((counts.len(), counts.iter().sum::<usize>()), (3, 100));
+    assert!(counts.iter().all(|count| (34 - failures..=33 + failures).contains(count)), "{counts:?}");
+}
+
+/// Promise 5.
+#[test]
+fn weights_are_kept_without_bursts() {
+    let backends = numbered(2);
+    let weighted: Vec<_> = backends
+        .iter()
+        .zip([3, 1])
+        .map(|(backend, weight)| format!("{{ address = {:?}, weight = {weight} }}", backend.place))
+        .collect();
+    let ringway = balancing(1, "", &weighted);
+    let heard = answers(&mut ringway.client(), 400);
+    assert_eq!(tally(heard.iter().map(String::as_str)), BTreeMap::from([("0", 300), ("1", 100)]));
+    assert!(longest_run(&heard) <= 3, "{heard:?}");
+
+    // By flags it is the same.
+    let options = Ringway::options()
+        .backend(format!("{};weight=1", backends[0].place))
+        .backend(format!("{};weight=4", backends[1].place));
+    let heard = answers(&mut options.start().client(), 400);
+    assert_eq!(tally(heard.iter().map(String::as_str)), BTreeMap::from([("0", 80), ("1", 320)]));
+    assert!(longest_run(&heard) <= 4, "{heard:?}");
+}
+
+/// Promise 6.
+#[test]
+fn least_connections_fills_up_who_has_few() {
+    let (a, b) = (Acceptor::new(), Acceptor::new());
+    let list = [format!("{:?}", a.place), format!("{:?}", b.place)];
+    let ringway = Configured::start(1, &file("tcp", "balance = \"least-connections\"", &list));
+    let (mut on_a, mut on_b) = (Vec::new(), Vec::new());
+    let open = |on_a: &mut Vec<_>, on_b: &mut Vec<_>| {
+        let client = ringway.client();
+        eventually("a connection at a backend", || {
+            let (at_a, at_b) = (a.try_accept(), b.try_accept());
+            (at_a.is_some() || at_b.is_some()).then_some((at_a, at_b))
+        })
+        .map_pushed(client, on_a, on_b);
+    };
+    for _ in 0..10 {
+        open(&mut on_a, &mut on_b);
+    }
+    assert_eq!((on_a.len(), on_b.len()), (5, 5));
+    on_b.clear();
+    ringway.wait_stats("five on the first", |stats| stats.gauge_per_backend("active") == [5, 0]);
+    for _ in 0..5 {
+        open(&mut on_a, &mut on_b);
+    }
+    assert_eq!((on_a.len(), on_b.len()), (5, 5));
+}
+
+/// Both ends of a tunnel go to the list of the backend it came to.
+trait Placed<T> {
+    fn map_pushed(self, client: Client, on_a: &mut Vec<(Client, T)>, on_b: &mut Vec<(Client, T)>);
+}
+
+impl<T> Placed<T> for (Option<T>, Option<T>) {
+    fn map_pushed(self, client: Client, on_a: &mut Vec<(Client, T)>, on_b: &mut Vec<(Client, T)>) {
+        match self {
+            (Some(wire), None) => on_a.push((client, wire)),
+            (None, Some(wire)) => on_b.push((client, wire)),
+            _ => panic!("one client came to two backends"),
+        }
+    }
+}
+
+/// Who has a request in progress is passed over while the other has none.
+#[test]
+fn who_is_busy_is_passed_over_by_least_connections_and_p2c() {
+    for algorithm in ["least-connections", "p2c"] {
+        let (busy, idle) = (Holding::start(), Backend::well_behaved("idle"));
+        let cluster = format!("balance = \"{algorithm}\"");
+        let ringway = balancing(1, &cluster, &places([&busy.backend, &idle]));
+        // Until it is the turn of the one that holds.
+        let mut held = eventually("a request at the one that holds", || {
+            let mut client = ringway.client();
+            client.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let kept = eventually("the request at a backend", || {
+                if busy.asked.try_recv().is_ok() {
+                    return Some(true);
+                }
+                client.has_input().then_some(false)
+            });
+            kept.then_some(client)
+        });
+        assert_eq!(tally(answers(&mut ringway.client(), 50)), BTreeMap::from([("idle".into(), 50)]));
+        busy.release.send(()).unwrap();
+        assert_eq!(held.response().text(), "done");
+    }
+}
+
+/// Promise 7, with shorter times.
+#[test]
+fn least_response_time_leaves_out_the_slow_until_they_are_fast() {
+    let delays = [(); 2].map(|()| Arc::new(AtomicU64::new(2)));
+    delays[0].store(30, Ordering::SeqCst);
+    let backends = delays.iter().enumerate().map(|(number, delay)| {
+        let delay = Arc::clone(delay);
+        Backend::scripted(move |connection| {
+            while connection.request().is_some() {
+                thread::sleep(Duration::from_millis(delay.load(Ordering::SeqCst)));
+                connection.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}").as_bytes());
+            }
+        })
+    });
+    let backends: Vec<_> = backends.collect();
+    let ringway = balancing(1, "balance = \"least-response-time\"", &places(&backends));
+    let over = AtomicBool::new(false);
+    let slow_share = |count: u64| {
+        let picks = || ringway.stats().counter_per_backend("picks");
+        let before = picks();
+        let after = eventually("more requests", || {
+            let now = picks();
+            (now.iter().sum::<u64>() >= before.iter().sum::<u64>() + count).then_some(now)
+        });
+        let (slow, fast) = (after[0] - before[0], after[1] - before[1]);
+        slow as f64 / (slow + fast) as f64
+    };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = ringway.client();
+                while !over.load(Ordering::SeqCst) {
+                    answers(&mut client, 1);
+                }
+            });
+        }
+        let stop = StopOnDrop(&over);
+        slow_share(50);
+        let share = slow_share(400);
+        assert!(share < 0.15, "a slow one gets {share}");
+        delays[0].store(2, Ordering::SeqCst);
+        let recovered = within(Duration::from_secs(40), || (slow_share(100) > 0.35).then_some(()));
+        assert!(recovered.is_some(), "one that is fast again does not get its share back");
+        drop(stop);
+    });
+}
+
+/// Ends the load of a test that fails, too.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Promises 8 and 13.
+#[test]
+fn a_client_address_has_its_backend_on_every_worker_and_every_instance() {
+    let backends = numbered(4);
+    for algorithm in ["ip-hash", "ring", "maglev"] {
+        let text = file("http", &format!("balance = \"{algorithm}\""), &places(&backends));
+        let instances =
+            [Configured::start(2, &text), Configured::start(2, &text), Configured::start(1, &text)];
+        let map = |ringway: &Ringway| -> Vec<String> {
+            let sources = (2..=50).map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+            sources.map(|source| ringway.client_from(source).get("/").text()).collect()
+        };
+        let first = map(&instances[0]);
+        assert_eq!(tally(&first).len(), 4, "{algorithm}: not all are used: {first:?}");
+        for ringway in instances.iter().chain(&instances) {
+            assert_eq!(map(ringway), first, "{algorithm}");
+        }
+    }
+}
+
+/// The backend of each key, asked for on one connection.
+fn keyed(ringway: &Ringway, count: usize, request: impl Fn(usize) -> String) -> Vec<String> {
+    let mut client = ringway.client();
+    let ask = |key| {
+        client.send(request(key).as_bytes()).unwrap();
+        let response = client.response();
+        assert_eq!(response.status, 200);
+        response.text()
+    };
+    (0..count).map(ask).collect()
+}
+
+fn by_query(key: usize) -> String {
+    format!("GET /x?a=1&user={key}&b={} HTTP/1.1\r\nHost: a\r\n\r\n", key % 7)
+}
+
+fn by_header(key: usize) -> String {
+    format!("GET /{} HTTP/1.1\r\nHost: a\r\nX-User: {key}\r\n\r\n", key % 7)
+}
+
+const KEYS: usize = 600;
+
+/// Promises 9 and 13.
+#[test]
+fn only_the_keys_of_who_leaves_move() {
+    let backends = numbered(5);
+    let list = places(&backends);
+    for (algorithm, strays) in [("ring", 0), ("maglev", KEYS / 20)] {
+        let cases: [(&str, fn(usize) -> String); 2] =
+            [("{ query = \"user\" }", by_query), ("{ header = \"x-user\" }", by_header)];
+        for (hash_key, request) in cases {
+            let cluster = format!("balance = \"{algorithm}\"\nhash_key = {hash_key}");
+            let (four, five) = (file("http", &cluster, &list[..4]), file("http", &cluster, &list));
+            let ringway = Configured::start(2, &four);
+            let before = keyed(&ringway, KEYS, request);
+            let counts = tally(&before);
+            assert!(counts.len() == 4 && counts.values().all(|count| *count > KEYS / 10), "{counts:?}");
+            let other = Configured::start(1, &four);
+            assert_eq!(keyed(&other, KEYS, request), before, "{algorithm}: two instances differ");
+
+            // One more: it takes its share, and nobody else gains.
+            ringway.reload(&five);
+            let with_five = keyed(&ringway, KEYS, request);
+            let moved: Vec<_> = before.iter().zip(&with_five).filter(|(old, new)| old != new).collect();
+            let among_old = moved.iter().filter(|(_, new)| *new != "4").count();
+            let share = moved.len() as f64 / KEYS as f64;
+            assert!(among_old <= strays, "{algorithm}: {among_old} moved between those that stayed");
+            assert!((0.1..0.32).contains(&share), "{algorithm}: {share} of the keys moved");
+
+            // And one less: only its own keys move.
+            let mut without = list.clone();
+            without.remove(1);
+            ringway.reload(&file("http", &cluster, &without));
+            let with_four = keyed(&ringway, KEYS, request);
+            assert!(with_four.iter().all(|backend| backend != "1"));
+            let pairs = with_five.iter().zip(&with_four);
+            let among_old = pairs.filter(|(old, new)| *old != "1" && old != new).count();
+            assert!(among_old <= strays, "{algorithm}: {among_old} moved though their backend stayed");
+
+            // As it was: every key is where it was.
+            ringway.reload(&four);
+            assert_eq!(keyed(&ringway, KEYS, request), before, "{algorithm}");
+        }
+    }
+}
+
+/// Promise 9 without a reload: a dead backend's keys move, and no others.
+#[test]
+fn the_keys_of_a_dead_backend_go_elsewhere_and_no_others() {
+    let backends = numbered(3);
+    let (socket, dead) = refusing_address();
+    let mut list = places(&backends);
+    list.push(format!("\"{dead}\""));
+    for algorithm in ["ring", "maglev"] {
+        let cluster = format!("balance = \"{algorithm}\"\nhash_key = {{ query = \"user\" }}");
+        let ringway = Configured::start(1, &file("http", &cluster, &list));
+        let while_dead = keyed(&ringway, KEYS, by_query);
+        assert!(ringway.stats().counter_per_backend("connect_failures")[3] > 0);
+        let again = Configured::start(1, &file("http", &cluster, &list));
+        assert_eq!(keyed(&again, KEYS, by_query), while_dead, "{algorithm}");
+        assert_eq!(tally(&while_dead).len(), 3, "{algorithm}");
+    }
+    // When it lives, it has its keys, and what was elsewhere before is there still.
+    let cluster = "balance = \"ring\"\nhash_key = { query = \"user\" }";
+    let ringway = Configured::start(1, &file("http", cluster, &list));
+    let while_dead = keyed(&ringway, KEYS, by_query);
+    let _alive = Backend::well_behaved_on(socket, "3");
+    let alive = eventually("the keys of the one that is back", || {
+        let map = keyed(&ringway, KEYS, by_query);
+        map.contains(&"3".to_owned()).then(|| keyed(&ringway, KEYS, by_query))
+    });
+    let pairs = while_dead.iter().zip(&alive);
+    assert!(pairs.clone().all(|(old, new)| old == new || new == "3"));
+    assert!(pairs.filter(|(old, new)| old != new).count() > KEYS / 10);
+}
+
+/// Promise 12.
+#[test]
+fn instances_do_not_all_begin_with_the_same_backend() {
+    let backends = numbered(8);
+    let list = places(&backends);
+    for algorithm in ["round-robin", "least-connections", "least-response-time", "random", "p2c"] {
+        let cluster = format!("balance = \"{algorithm}\"");
+        let first = |_| balancing(1, &cluster, &list).get("/").text();
+        let firsts: BTreeSet<_> = (0..6).map(first).collect();
+        assert!(firsts.len() > 1, "{algorithm}: every instance began with {firsts:?}");
+    }
+}
+
+/// Promise 12, the other half.
+#[test]
+fn instances_together_are_even() {
+    let backends = numbered(4);
+    let text = file("http", "", &places(&backends));
+    let instances = [(); 3].map(|()| Configured::start(2, &text));
+    let mut counts = BTreeMap::<String, usize>::new();
+    for ringway in &instances {
+        for _ in 0..10 {
+            for answer in answers(&mut ringway.client(), 30) {
+                *counts.entry(answer).or_default() += 1;
+            }
+        }
+    }
+    assert!(counts.len() == 4 && counts.values().all(|count| count.abs_diff(225) <= 7), "{counts:?}");
+}
+
+/// Promise 36.
+#[test]
+fn a_backup_is_used_only_while_all_others_are_down() {
+    for algorithm in
+        ["round-robin", "least-connections", "ring", "maglev", "ip-hash", "first", "p2c", "random"]
+    {
+        let sockets = [refusing_address(), refusing_address()];
+        let backup = Backend::well_behaved("backup");
+        let mut list: Vec<_> =
+            sockets.iter().map(|(_, dead)| format!("{{ address = \"{dead}\" }}")).collect();
+        list.insert(0, format!("{{ address = {:?}, backup = true }}", backup.place));
+        let ringway = balancing(2, &format!("balance = \"{algorithm}\""), &list);
+        let heard = answers(&mut ringway.client(), 20);
+        assert_eq!(tally(heard), BTreeMap::from([("backup".into(), 20)]), "{algorithm}");
+
+        // One of the others is enough to leave it.
+        let [(first, _), (second, _)] = sockets;
+        let _first = Backend::well_behaved_on(first, "main");
+        let mut client = ringway.client();
+        eventually("the one that is back", || (answers(&mut client, 1) == ["main"]).then_some(()));
+        assert_eq!(tally(answers(&mut client, 50)), BTreeMap::from([("main".into(), 50)]), "{algorithm}");
+        let _second = Backend::well_behaved_on(second, "main");
+        assert_eq!(tally(answers(&mut client, 50)), BTreeMap::from([("main".into(), 50)]), "{algorithm}");
+    }
+}
+
+/// Promise 37.
+#[test]
+fn a_crowd_of_dead_ones_costs_nothing_once_it_is_known() {
+    const DEAD: usize = 990;
+    let alive = numbered(10);
+    let (_socket, dead) = refusing_address();
+    // The whole of 127.0.0.0/8 is this host, and nobody else has the port.
+    let at = |number| format!("\"127.1.{}.{}:{}\"", number / 200, number % 200 + 1, dead.port());
+    let mut list: Vec<_> = (0..DEAD).map(at).collect();
+    for (number, place) in places(&alive).into_iter().enumerate() {
+        list.insert(number * 97 + 5, place);
+    }
+    let failures = |stats: &Stats| stats.counter_per_backend("connect_failures").iter().sum::<u64>();
+    for algorithm in ["round-robin", "least-connections", "p2c", "random", "least-response-time"] {
+        let text = file("http", &format!("balance = \"{algorithm}\""), &list);
+        // Dead ones are asked again after a second, so what is looked at must happen within one.
+        let calm = (0..10).any(|_| {
+            let ringway = Configured::start(1, &text);
+            let mut client = ringway.client();
+            let begun = Instant::now();
+            let mut refused = 0;
+            // Each request asks three of them at most, and none of them twice.
+            for _ in 0..20 * DEAD {
+                let response = client.get("/");
+                assert!(matches!(response.status, 200 | 503), "{}", response.status);
+                refused += u64::from(response.status == 503);
+                if response.says_close() {
+                    client = ringway.client();
+                }
+                if refused >= DEAD as u64 / 3 || begun.elapsed() > Duration::from_millis(800) {
+                    break;
+                }
+            }
+            let known = ringway.stats();
+            let heard = answers_or_late(&mut client, 200);
+            let after = ringway.stats();
+            if begun.elapsed() >= Duration::from_millis(950) || known.backend_gauge("skipped") < DEAD as u64 {
+                // Nothing was refused without having asked three.
+                assert!(refused * 3 <= failures(&known));
+                return false;
+            }
+            assert_eq!(failures(&known), DEAD as u64, "{algorithm}");
+            assert_eq!(failures(&after), DEAD as u64, "{algorithm}: a dead one was asked again");
+            assert_eq!(heard, Some(10), "{algorithm}: errors, or not all of those alive were used");
+            true
+        });
+        assert!(calm, "{algorithm}: never done within a second");
+    }
+}
+
+/// How many different backends answer `count` requests; `None` when one of them was refused.
+fn answers_or_late(client: &mut Client, count: usize) -> Option<usize> {
+    let mut seen = BTreeSet::new();
+    for _ in 0..count {
+        let response = client.get("/");
+        if response.status != 200 {
+            return None;
+        }
+        seen.insert(response.text());
+    }
+    Some(seen.len())
+}
+
+#[test]
+fn random_is_roughly_even_and_not_in_turns() {
+    for algorithm in ["random", "p2c"] {
+        let backends = numbered(4);
+        let ringway = balancing(1, &format!("balance = \"{algorithm}\""), &places(&backends));
+        let heard = answers(&mut ringway.client(), 400);
+        let counts = tally(&heard);
+        assert!(counts.values().all(|count| (50..=150).contains(count)), "{algorithm}: {counts:?}");
+        assert_eq!(counts.len(), 4);
+        assert!(heard.chunks(4).any(|round| round != &heard[..4]), "{algorithm}: in turns");
+    }
+}
+
+#[test]
+fn first_asks_the_first_that_lives() {
+    let backends = numbered(2);
+    let (socket, dead) = refusing_address();
+    let mut list = places(&backends);
+    list.insert(0, format!("\"{dead}\""));
+    let ringway = balancing(2, "balance = \"first\"", &list);
+    assert_eq!(tally(answers(&mut ringway.client(), 50)), BTreeMap::from([("0".into(), 50)]));
+    let _back = Backend::well_behaved_on(socket, "back");
+    let mut client = ringway.client();
+    eventually("the first, which is back", || (answers(&mut client, 1) == ["back"]).then_some(()));
+    assert_eq!(tally(answers(&mut client, 50)), BTreeMap::from([("back".into(), 50)]));
+}

@@ -1,0 +1,80 @@
+//! The real binary with a configuration file that the test changes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::Deref;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::directory::Directory;
+use super::kernel;
+use super::ringway::{Options, Ringway, message};
+
+/// A running binary and its file; both go when it is dropped.
+pub(crate) struct Configured {
+    ringway: Ringway,
+    directory: Directory,
+}
+
+impl Deref for Configured {
+    type Target = Ringway;
+
+    fn deref(&self) -> &Ringway {
+        &self.ringway
+    }
+}
+
+impl Configured {
+    /// Starts with this file, this many workers, statistics and the admin HTTP.
+    pub(crate) fn start(cores: usize, text: &str) -> Self {
+        let directory = Directory::new();
+        fs::write(directory.path("ringway.toml"), text).unwrap();
+        let cores: Vec<_> = kernel::allowed_cores().iter().take(cores).map(usize::to_string).collect();
+        let mut command = Options::bare();
+        command.arg("-c").arg(directory.path("ringway.toml")).args(["--cores", &cores.join(",")]);
+        command.args(["--log-format", "json", "--admin", "127.0.0.1:0"]);
+        Self { ringway: Ringway::spawn(command), directory }
+    }
+
+    fn signal_with(&self, text: &str) -> usize {
+        fs::write(self.directory.path("ringway.toml"), text).unwrap();
+        let known = self.lines().len();
+        self.signal(libc::SIGHUP);
+        known
+    }
+
+    /// Reloads with this file, and returns when every worker goes by it.
+    pub(crate) fn reload(&self, text: &str) {
+        let known = self.signal_with(text);
+        let told =
+            |line: &str| matches!(&*message(line), "reloaded") || message(line).starts_with("not relo");
+        let line = self.wait_line_after(known, "end of the reload", told);
+        assert_eq!(message(&line), "reloaded", "{:#?}", &self.lines()[known..]);
+    }
+
+    /// Tries to reload with this file, which must not work: what is said about it.
+    pub(crate) fn reload_in_vain(&self, text: &str) -> Vec<String> {
+        let known = self.signal_with(text);
+        let told = |line: &str| message(line).starts_with("not reloaded: ") || message(line) == "reloaded";
+        let line = self.wait_line_after(known, "end of the reload", told);
+        assert_ne!(message(&line), "reloaded", "a file with a mistake was taken");
+        self.lines()[known..].iter().map(|line| message(line)).collect()
+    }
+
+    /// What the admin HTTP shows of the configuration.
+    pub(crate) fn config(&self) -> Value {
+        let line = self.wait_line("admin address", |line| message(line).starts_with("admin on http://"));
+        let address = message(&line).trim_start_matches("admin on http://").parse().unwrap();
+        let answer = Client::connect(address).get("/config");
+        assert_eq!(answer.status, 200);
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// Where the listener of this name is bound.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        let config = self.config();
+        let place = config["in_use"]["listeners"][name].as_str();
+        place.unwrap_or_else(|| panic!("no listener {name}: {}", config["in_use"])).parse().unwrap()
+    }
+}
