@@ -13,6 +13,7 @@
 mod support;
 
 mod aborts;
+mod affinity;
 mod algorithms;
 mod answers;
 mod basics;
@@ -39,10 +40,13 @@ mod requests_refused;
 mod requirements;
 mod responses_forwarded;
 mod responses_refused;
+mod route_actions;
+mod routing;
 mod signals;
 mod sources;
 mod spreading;
 mod stale;
+mod sticky;
 mod stillness;
 mod streaming;
 mod tcp;

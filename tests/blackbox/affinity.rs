@@ -1,0 +1,145 @@
+//! Affinity by client address: one backend for all of a client's connections, for as long as it is not silent.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use crate::support::{Backend, Configuration, Directory, Ringway, eventually};
+
+/// Sources of the host's own network, in order.
+fn sources(count: u16) -> Vec<IpAddr> {
+    let source = |number: u16| {
+        let [high, low] = (number + 2).to_be_bytes();
+        IpAddr::from(Ipv4Addr::new(127, 0, high, low))
+    };
+    (0..count).map(source).collect()
+}
+
+/// Names itself on each connection and closes it.
+fn naming(directory: &Directory, name: &'static str) -> Backend {
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+    Backend::scripted_at(&directory.socket(name), move |connection| {
+        if connection.request().is_some() {
+            connection.say(answer.as_bytes());
+        }
+    })
+}
+
+/// A listener in front of these backends that remembers clients for this long.
+fn text(listener: &str, cluster: &str, backends: &[Backend], limit: &str) -> String {
+    let places: Vec<_> = backends.iter().map(|backend| format!("\"{}\"", backend.place)).collect();
+    format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n{listener}\n[[cluster]]\n{cluster}\nbackend = [{}]\n[cluster.sticky]\nclient_address = \"{limit}\"\n",
+        places.join(", ")
+    )
+}
+
+fn ask(ringway: &Ringway, source: IpAddr) -> String {
+    let response = ringway.client_from(source).get("/");
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(!response.head.has("set-cookie"));
+    response.text()
+}
+
+#[test]
+fn all_connections_of_a_client_go_to_one_backend() {
+    let directory = Directory::new();
+    let backends = ["alpha", "beta", "gamma"].map(|name| naming(&directory, name));
+    for limit in ["3h", "30d"] {
+        let configuration = Configuration::new(&text("", "", &backends, limit));
+        let ringway = configuration.start_on_two();
+        let clients: Vec<_> = sources(29).into_iter().map(|source| (source, ask(&ringway, source))).collect();
+        for _ in 0..10 {
+            for (source, backend) in &clients {
+                assert_eq!(ask(&ringway, *source), *backend, "{source}");
+            }
+        }
+        let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
+        assert_eq!(used.len(), 3, "new clients go round");
+        let accepted = ringway.stats().workers().len();
+        assert!(accepted >= 1);
+        // Where a client goes does not depend on the order of the backends, nor on who is there besides.
+        let mut turned: Vec<_> = backends.iter().rev().map(|backend| backend.place.clone()).collect();
+        turned.push(directory.socket("nobody"));
+        let list = turned.iter().map(|place| format!("\"{place}\"")).collect::<Vec<_>>().join(", ");
+        configuration.reload(
+            &ringway,
+            &format!(
+                "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nbackend = [{list}]\n[cluster.sticky]\nclient_address = \"{limit}\"\n"
+            ),
+        );
+        for (source, backend) in &clients {
+            assert_eq!(ask(&ringway, *source), *backend, "{source} after the reload");
+        }
+    }
+}
+
+#[test]
+fn connections_without_http_stay_too() {
+    let directory = Directory::new();
+    let backends = ["alpha", "beta", "gamma"].map(|name| {
+        Backend::scripted_at(&directory.socket(name), move |connection| connection.say(name.as_bytes()))
+    });
+    let configuration = Configuration::new(&text("mode = \"tcp\"", "", &backends, "3h"));
+    let ringway = configuration.start_on_two();
+    let heard = |source| {
+        let bytes = ringway.client_from(source).take_to_end().unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let clients: Vec<_> = sources(29).into_iter().map(|source| (source, heard(source))).collect();
+    for _ in 0..10 {
+        for (source, backend) in &clients {
+            assert_eq!(heard(*source), *backend, "{source}");
+        }
+    }
+    let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
+    assert_eq!(used.len(), 3, "new clients go round");
+}
+
+/// Being looked at counts as a use, so every client is looked at only once after it was pinned; one that goes on asking
+/// is never forgotten.
+#[test]
+fn a_silent_client_is_forgotten_and_a_busy_one_is_not() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let directory = Directory::new();
+    let backends = ["alpha", "beta"].map(|name| naming(&directory, name));
+    let configuration = Configuration::new(&text("", "balance = \"random\"", &backends, "1s"));
+    let ringway = configuration.start_on_two();
+    let busy = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let (begun, its_own) = (Instant::now(), ask(&ringway, busy));
+    let mut silent = sources(2000).into_iter().map(|source| {
+        assert_eq!(ask(&ringway, busy), its_own);
+        (source, Instant::now(), ask(&ringway, source))
+    });
+    let pinned: Vec<_> = silent.by_ref().take(1000).collect();
+    let mut waiting = pinned.into_iter();
+    let pinned_at = eventually("a client that is forgotten", || {
+        assert_eq!(ask(&ringway, busy), its_own, "the busy one was forgotten");
+        let (source, since, backend) = waiting.next().expect("nobody was ever forgotten");
+        (ask(&ringway, source) != backend).then_some(since)
+    });
+    assert!(pinned_at.elapsed() >= LIMIT, "forgotten after {:?}", pinned_at.elapsed());
+    assert!(begun.elapsed() >= LIMIT);
+}
+
+#[test]
+fn a_dead_backends_clients_move_and_stay_where_they_went() {
+    let directory = Directory::new();
+    let mut backends =
+        vec![naming(&directory, "alpha"), naming(&directory, "beta"), naming(&directory, "gamma")];
+    let configuration = Configuration::new(&text("", "", &backends, "3h"));
+    let ringway = configuration.start_on_two();
+    let clients: Vec<_> = sources(29).into_iter().map(|source| (source, ask(&ringway, source))).collect();
+    drop(backends.remove(1));
+    let moved: Vec<_> = clients.iter().map(|(source, _)| ask(&ringway, *source)).collect();
+    for ((source, before), after) in clients.iter().zip(&moved) {
+        assert_ne!(after, "beta");
+        assert!(before == "beta" || before == after, "{source} was moved from {before} to {after}");
+    }
+    for _ in 0..6 {
+        for ((source, _), after) in clients.iter().zip(&moved) {
+            assert_eq!(ask(&ringway, *source), *after, "{source} moved again");
+        }
+    }
+}
