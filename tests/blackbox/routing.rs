@@ -251,6 +251,7 @@ fn without_a_route_it_is_404_and_the_connection_goes_on() {
         assert_eq!(client.post("/a", b"hello").text(), "hello");
     }
     assert_eq!(backend.heads(), 3);
+    drop(client);
     ringway.wait_quiet();
 }
 
