@@ -13,12 +13,13 @@ use crate::{
 };
 
 /// Fields that frame a message, belong to one hop or say whom it is for. Ringway writes them.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "connection",
     "content-length",
     "expect",
     "host",
     "keep-alive",
+    "max-forwards",
     "proxy-connection",
     "te",
     "trailer",
