@@ -99,8 +99,19 @@ impl Session {
         let mut tried = Tried::default();
         let key =
             client.source.filter(|_| cluster.is_keyed()).map(|source| cluster.key_of_client(source.ip()));
+        let known = place.and_then(|place| setup.blueprint.affinity(place)).zip(client.source);
+        let pinned = known.and_then(|(table, source)| table.find(source.ip(), alarm::now()));
         let mut refused = false;
-        while let Some(attempt) = cluster.pick(&mut tried, key.unwrap_or_default(), alarm::now()) {
+        loop {
+            let now = alarm::now();
+            let own = pinned.and_then(|index| cluster.pick_pinned(index, &mut tried, now));
+            let repin = own.is_none();
+            let Some(attempt) = own.or_else(|| cluster.pick(&mut tried, key.unwrap_or_default(), now)) else {
+                break;
+            };
+            if let (true, Some((table, source)), Some(index)) = (repin, known, attempt.backend().index()) {
+                table.pin(source.ip(), index, now);
+            }
             if refused {
                 shard.stats.count(Count::RetriesConnect);
             }
