@@ -72,8 +72,8 @@ struct Progress {
 
 impl Tunnel<'_> {
     /// Relays both ways until both directions have ended. Dropping it drops what is in flight; the caller closes
-    /// both streams.
-    pub async fn run(mut self) -> Ended {
+    /// both streams. Borrows, so that a tunnel that is silent for hours is in memory once.
+    pub async fn run(&mut self) -> Ended {
         let mut progress = Progress { up_open: true, down_open: true, deaf: None, moved: alarm::now() };
         self.alarm.set(self.idle);
         poll_fn(|cx| self.poll(cx, &mut progress)).await

@@ -41,12 +41,14 @@ struct Opened {
 /// One client connection.
 pub struct Session {
     connection: Connection,
+    /// What its tunnel is made of, once there is one.
+    opened: Option<Opened>,
 }
 
 impl Session {
     /// A session on a fresh connection. It lives in a box, so that the futures it passes through stay small.
     pub fn new(connection: Connection) -> Box<Self> {
-        Box::new(Session { connection })
+        Box::new(Session { connection, opened: None })
     }
 
     /// Serves the connection to its end.
@@ -58,9 +60,8 @@ impl Session {
         })
         .await;
         // What happens once must not weigh on a tunnel that lives for hours.
-        if let Some(opened) = Box::pin(self.open()).await {
-            self.relay(opened).await;
-        }
+        self.opened = Box::pin(self.open()).await;
+        self.relay().await;
         self.connection.shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
     }
 
@@ -146,18 +147,19 @@ impl Session {
     }
 
     /// Bytes both ways, to the end.
-    async fn relay(&mut self, opened: Opened) {
-        let Opened { attempt, mut lease, ahead } = opened;
+    async fn relay(&mut self) {
         let Connection { shard, stream: client, alarm, .. } = &mut self.connection;
+        let Some(Opened { attempt, lease, ahead }) = &mut self.opened else { return };
         let backend = Rc::clone(lease.backend());
-        let up = ahead
-            .map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
+        let up = ahead.take();
+        let up =
+            up.map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
         let (Ok(up), Some(upstream)) = (up, lease.stream()) else { return };
         // A UNIX socket cannot and need not do it.
         let _ = upstream.keep_alive(KEEP_ALIVE_IDLE, DEAD_AFTER);
         shard.stats.count(Count::Tunnels);
         let _held = shard.stats.hold_here(Level::TunnelsActive);
-        let tunnel = Tunnel {
+        let mut tunnel = Tunnel {
             client,
             upstream,
             up,
@@ -172,19 +174,19 @@ impl Session {
         match ended {
             Ended::Properly => return,
             Ended::Deaf(side) => {
-                shard.blame(&attempt, died(side));
+                shard.blame(attempt, died(side));
                 // The other one takes what is on its way to it.
                 if let (Side::Client, Some(upstream)) = (side, lease.stream()) {
                     return Box::pin(parting::linger(upstream, alarm, &shard.buffers)).await;
                 }
-                lease.abort();
+                self.opened.take().into_iter().for_each(|opened| opened.lease.abort());
                 return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
             }
-            Ended::Broken(side) => shard.blame(&attempt, died(side)),
+            Ended::Broken(side) => shard.blame(attempt, died(side)),
             Ended::Rung(Ring::Deadline) => shard.stats.count(Count::TunnelTimeouts),
             Ended::Rung(Ring::Cut) => {}
         }
-        lease.abort();
+        self.opened.take().into_iter().for_each(|opened| opened.lease.abort());
         client.abort();
     }
 }

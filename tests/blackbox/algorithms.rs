@@ -271,7 +271,8 @@ fn only_the_keys_of_who_leaves_move() {
     let backends = numbered(5);
     let list = places(&backends);
     for (algorithm, strays) in [("ring", 0), ("maglev", KEYS / 20)] {
-        let cases: [(&str, fn(usize) -> String); 2] =
+        type Key = fn(usize) -> String;
+        let cases: [(&str, Key); 2] =
             [("{ query = \"user\" }", by_query), ("{ header = \"x-user\" }", by_header)];
         for (hash_key, request) in cases {
             let cluster = format!("balance = \"{algorithm}\"\nhash_key = {hash_key}");

@@ -161,7 +161,7 @@ impl Exchange {
         let down = Flow::new(buffer, 0, Body::UntilEnd);
         let backend = Rc::clone(lease.backend());
         let (Ok(up), Ok(down), Some(upstream)) = (up, down, lease.stream()) else { return Next::Abort };
-        let tunnel = Tunnel {
+        let mut tunnel = Tunnel {
             client: &mut session.client,
             upstream,
             up,
