@@ -79,6 +79,8 @@ struct Entry {
     generation: u32,
     read: Side,
     write: Side,
+    /// An urgent byte has come: a receive may stop in front of it, and a splice always does, with bytes behind it.
+    urgent: bool,
 }
 
 impl Entry {
@@ -122,6 +124,7 @@ impl Ready {
             self.bell.silence();
             self.waiting.drain(..).for_each(Waker::wake);
         } else if let Some(entry) = self.entry(Token::from_number(number)) {
+            entry.urgent |= edge.urgent;
             entry.read.tell(edge.readable, edge.read_over);
             entry.write.tell(edge.writable, edge.write_over);
         }
@@ -194,6 +197,16 @@ pub fn met_its_end(token: Token, direction: Direction) {
     let _ = with(|all| {
         if let Some(entry) = all.entry(token) {
             entry.side(direction).ready = false;
+        }
+        Ok(())
+    });
+}
+
+/// A receive got less than it asked for, or a splice nothing: then the queue is empty, unless there are urgent bytes.
+pub fn seems_empty(token: Token) {
+    let _ = with(|all| {
+        if let Some(entry) = all.entry(token) {
+            entry.read.ready &= entry.urgent;
         }
         Ok(())
     });

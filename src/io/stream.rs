@@ -49,7 +49,7 @@ impl Stream {
         let outcome = self.note(Direction::Read, socket::receive(&self.socket, into));
         if matches!(outcome, Ok(count) if count > 0 && count < room) {
             // Less than asked for is all there was; what comes later has an edge of its own.
-            ready::met_its_end(self.token, Direction::Read);
+            ready::seems_empty(self.token);
         }
         outcome
     }
@@ -61,7 +61,11 @@ impl Stream {
 
     /// Moves up to `max` bytes into an empty pipe; see [`Pipe::fill`].
     pub fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
-        self.note(Direction::Read, pipe.fill(&self.socket, max))
+        let outcome = pipe.fill(&self.socket, max);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            ready::seems_empty(self.token);
+        }
+        outcome
     }
 
     /// Sends what a pipe holds; see [`Pipe::drain`].

@@ -44,6 +44,8 @@ pub struct Edge {
     pub read_over: bool,
     /// Nothing more can be sent.
     pub write_over: bool,
+    /// A byte out of band waits among those to be received (`tcp(7)`).
+    pub urgent: bool,
 }
 
 /// Room for what one look at a set tells.
@@ -82,6 +84,7 @@ impl Told {
             writable: has(EventFlags::OUT),
             read_over: has(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
             write_over: has(EventFlags::HUP | EventFlags::ERR),
+            urgent: has(EventFlags::PRI),
         };
         Some((data.u64(), edge))
     }
