@@ -1,7 +1,6 @@
 //! Who gets what: every algorithm, seen from the clients and the backends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,28 +11,28 @@ use crate::support::stats::Stats;
 use crate::support::{Acceptor, Backend, Client, Configured, Holding, Ringway, eventually, refusing_address};
 
 /// Backends that answer with their number.
-fn numbered(count: usize) -> Vec<Backend> {
+pub(crate) fn numbered(count: usize) -> Vec<Backend> {
     (0..count).map(|number| Backend::well_behaved(&number.to_string())).collect()
 }
 
-fn places<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Vec<String> {
+pub(crate) fn places<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Vec<String> {
     backends.into_iter().map(|backend| format!("{{ address = {:?} }}", backend.place)).collect()
 }
 
 /// A file with one listener and one cluster.
-fn file(mode: &str, cluster: &str, backends: &[String]) -> String {
+pub(crate) fn file(mode: &str, cluster: &str, backends: &[String]) -> String {
     let backends = backends.join(",\n  ");
     format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\n[[cluster]]\n{cluster}\nbackend = [\n  {backends}\n]\n"
     )
 }
 
-fn balancing(cores: usize, cluster: &str, backends: &[String]) -> Configured {
+pub(crate) fn balancing(cores: usize, cluster: &str, backends: &[String]) -> Configured {
     Configured::start(cores, &file("http", cluster, backends))
 }
 
 /// Who answers `count` requests of one connection.
-fn answers(client: &mut Client, count: usize) -> Vec<String> {
+pub(crate) fn answers(client: &mut Client, count: usize) -> Vec<String> {
     let ask = |_| {
         let response = client.get("/");
         assert_eq!(response.status, 200, "{}", response.text());
@@ -42,7 +41,7 @@ fn answers(client: &mut Client, count: usize) -> Vec<String> {
     (0..count).map(ask).collect()
 }
 
-fn tally<T: Ord>(answers: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+pub(crate) fn tally<T: Ord>(answers: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
     let mut counts = BTreeMap::new();
     for answer in answers {
         *counts.entry(answer).or_default() += 1;
@@ -176,7 +175,7 @@ fn least_response_time_leaves_out_the_slow_until_they_are_fast() {
         let delay = Arc::clone(delay);
         Backend::scripted(move |connection| {
             while connection.request().is_some() {
-                thread::sleep(Duration::from_millis(delay.load(Ordering::SeqCst)));
+                thread::park_timeout(Duration::from_millis(delay.load(Ordering::SeqCst)));
                 connection.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}").as_bytes());
             }
         })
@@ -221,123 +220,6 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-/// Promises 8 and 13.
-#[test]
-fn a_client_address_has_its_backend_on_every_worker_and_every_instance() {
-    let backends = numbered(4);
-    for algorithm in ["ip-hash", "ring", "maglev"] {
-        let text = file("http", &format!("balance = \"{algorithm}\""), &places(&backends));
-        let instances =
-            [Configured::start(2, &text), Configured::start(2, &text), Configured::start(1, &text)];
-        let map = |ringway: &Ringway| -> Vec<String> {
-            let sources = (2..=50).map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
-            sources.map(|source| ringway.client_from(source).get("/").text()).collect()
-        };
-        let first = map(&instances[0]);
-        assert_eq!(tally(&first).len(), 4, "{algorithm}: not all are used: {first:?}");
-        for ringway in instances.iter().chain(&instances) {
-            assert_eq!(map(ringway), first, "{algorithm}");
-        }
-    }
-}
-
-/// The backend of each key, asked for on one connection.
-fn keyed(ringway: &Ringway, count: usize, request: impl Fn(usize) -> String) -> Vec<String> {
-    let mut client = ringway.client();
-    let ask = |key| {
-        client.send(request(key).as_bytes()).unwrap();
-        let response = client.response();
-        assert_eq!(response.status, 200);
-        response.text()
-    };
-    (0..count).map(ask).collect()
-}
-
-fn by_query(key: usize) -> String {
-    format!("GET /x?a=1&user={key}&b={} HTTP/1.1\r\nHost: a\r\n\r\n", key % 7)
-}
-
-fn by_header(key: usize) -> String {
-    format!("GET /{} HTTP/1.1\r\nHost: a\r\nX-User: {key}\r\n\r\n", key % 7)
-}
-
-const KEYS: usize = 600;
-
-/// Promises 9 and 13.
-#[test]
-fn only_the_keys_of_who_leaves_move() {
-    let backends = numbered(5);
-    let list = places(&backends);
-    for (algorithm, strays) in [("ring", 0), ("maglev", KEYS / 20)] {
-        type Key = fn(usize) -> String;
-        let cases: [(&str, Key); 2] =
-            [("{ query = \"user\" }", by_query), ("{ header = \"x-user\" }", by_header)];
-        for (hash_key, request) in cases {
-            let cluster = format!("balance = \"{algorithm}\"\nhash_key = {hash_key}");
-            let (four, five) = (file("http", &cluster, &list[..4]), file("http", &cluster, &list));
-            let ringway = Configured::start(2, &four);
-            let before = keyed(&ringway, KEYS, request);
-            let counts = tally(&before);
-            assert!(counts.len() == 4 && counts.values().all(|count| *count > KEYS / 10), "{counts:?}");
-            let other = Configured::start(1, &four);
-            assert_eq!(keyed(&other, KEYS, request), before, "{algorithm}: two instances differ");
-
-            // One more: it takes its share, and nobody else gains.
-            ringway.reload(&five);
-            let with_five = keyed(&ringway, KEYS, request);
-            let moved: Vec<_> = before.iter().zip(&with_five).filter(|(old, new)| old != new).collect();
-            let among_old = moved.iter().filter(|(_, new)| *new != "4").count();
-            let share = moved.len() as f64 / KEYS as f64;
-            assert!(among_old <= strays, "{algorithm}: {among_old} moved between those that stayed");
-            assert!((0.1..0.32).contains(&share), "{algorithm}: {share} of the keys moved");
-
-            // And one less: only its own keys move.
-            let mut without = list.clone();
-            without.remove(1);
-            ringway.reload(&file("http", &cluster, &without));
-            let with_four = keyed(&ringway, KEYS, request);
-            assert!(with_four.iter().all(|backend| backend != "1"));
-            let pairs = with_five.iter().zip(&with_four);
-            let among_old = pairs.filter(|(old, new)| *old != "1" && old != new).count();
-            assert!(among_old <= strays, "{algorithm}: {among_old} moved though their backend stayed");
-
-            // As it was: every key is where it was.
-            ringway.reload(&four);
-            assert_eq!(keyed(&ringway, KEYS, request), before, "{algorithm}");
-        }
-    }
-}
-
-/// Promise 9 without a reload: a dead backend's keys move, and no others.
-#[test]
-fn the_keys_of_a_dead_backend_go_elsewhere_and_no_others() {
-    let backends = numbered(3);
-    let (socket, dead) = refusing_address();
-    let mut list = places(&backends);
-    list.push(format!("\"{dead}\""));
-    for algorithm in ["ring", "maglev"] {
-        let cluster = format!("balance = \"{algorithm}\"\nhash_key = {{ query = \"user\" }}");
-        let ringway = Configured::start(1, &file("http", &cluster, &list));
-        let while_dead = keyed(&ringway, KEYS, by_query);
-        assert!(ringway.stats().counter_per_backend("connect_failures")[3] > 0);
-        let again = Configured::start(1, &file("http", &cluster, &list));
-        assert_eq!(keyed(&again, KEYS, by_query), while_dead, "{algorithm}");
-        assert_eq!(tally(&while_dead).len(), 3, "{algorithm}");
-    }
-    // When it lives, it has its keys, and what was elsewhere before is there still.
-    let cluster = "balance = \"ring\"\nhash_key = { query = \"user\" }";
-    let ringway = Configured::start(1, &file("http", cluster, &list));
-    let while_dead = keyed(&ringway, KEYS, by_query);
-    let _alive = Backend::well_behaved_on(socket, "3");
-    let alive = eventually("the keys of the one that is back", || {
-        let map = keyed(&ringway, KEYS, by_query);
-        map.contains(&"3".to_owned()).then(|| keyed(&ringway, KEYS, by_query))
-    });
-    let pairs = while_dead.iter().zip(&alive);
-    assert!(pairs.clone().all(|(old, new)| old == new || new == "3"));
-    assert!(pairs.filter(|(old, new)| old != new).count() > KEYS / 10);
 }
 
 /// Promise 12.
@@ -439,7 +321,10 @@ fn a_crowd_of_dead_ones_costs_nothing_once_it_is_known() {
             }
             assert_eq!(failures(&known), DEAD as u64, "{algorithm}");
             assert_eq!(failures(&after), DEAD as u64, "{algorithm}: a dead one was asked again");
-            assert_eq!(heard, Some(10), "{algorithm}: errors, or not all of those alive were used");
+            // Who asks one after the other may always hear the same one: the fastest.
+            let expected =
+                if algorithm == "least-response-time" { heard.is_some() } else { heard == Some(10) };
+            assert!(expected, "{algorithm}: errors, or not all of those alive were used: {heard:?}");
             true
         });
         assert!(calm, "{algorithm}: never done within a second");

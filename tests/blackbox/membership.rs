@@ -6,18 +6,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::datagram::{DatagramBackend, DatagramClient};
-use crate::support::{Acceptor, Backend, Client, Configured, Holding, eventually};
+use crate::support::{Backend, Client, Configured, Holding, eventually};
 
 /// A listener by name, on a free port.
-fn listener(name: &str, mode: &str, cluster: &str) -> String {
+pub(crate) fn listener(name: &str, mode: &str, cluster: &str) -> String {
     format!(
         "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\nmode = \"{mode}\"\ncluster = \"{cluster}\"\n"
     )
 }
 
 /// A cluster by name, with its backends and their weights.
-fn cluster(name: &str, backends: &[(&str, u32)]) -> String {
+pub(crate) fn cluster(name: &str, backends: &[(&str, u32)]) -> String {
     let mut text = format!("[[cluster]]\nname = \"{name}\"\n");
     for (place, weight) in backends {
         write!(text, "[[cluster.backend]]\naddress = \"{place}\"\nweight = {weight}\n").unwrap();
@@ -26,12 +25,12 @@ fn cluster(name: &str, backends: &[(&str, u32)]) -> String {
 }
 
 /// One listener and one cluster.
-fn simple(mode: &str, backends: &[(&str, u32)]) -> String {
+pub(crate) fn simple(mode: &str, backends: &[(&str, u32)]) -> String {
     listener("front", mode, "pool") + &cluster("pool", backends)
 }
 
 /// Says its name for each byte it hears.
-fn naming(id: &'static str) -> Backend {
+pub(crate) fn naming(id: &'static str) -> Backend {
     Backend::scripted(move |connection| {
         while connection.take_exactly(1).is_ok() {
             connection.say(id.as_bytes());
@@ -39,7 +38,7 @@ fn naming(id: &'static str) -> Backend {
     })
 }
 
-fn name_of(client: &mut Client) -> String {
+pub(crate) fn name_of(client: &mut Client) -> String {
     client.send(b"?").unwrap();
     String::from_utf8(client.take_exactly(1).unwrap()).unwrap()
 }
@@ -266,7 +265,8 @@ fn a_file_with_a_mistake_changes_nothing_and_is_reported() {
         assert_eq!(ringway.get("/").text(), "a", "{word}");
     }
     assert_eq!(b.connections(), 0);
-    eventually("the descriptors from before", || (ringway.descriptors() <= descriptors).then_some(()));
+    // Each worker may have come to an idle connection to its backend meanwhile.
+    eventually("the descriptors from before", || (ringway.descriptors() <= descriptors + 2).then_some(()));
     // It is not stuck: a good file is taken.
     ringway.reload(&to_b);
     assert_eq!(client.get("/").text(), "b");
@@ -362,43 +362,4 @@ fn the_admin_shows_what_is_in_force() {
     let (names, all) = backends();
     assert_eq!(names, [b.place.as_str()]);
     assert!(all.contains("77") && !all.contains(&a.place), "{all}");
-}
-
-#[test]
-fn every_kind_of_listener_follows_a_reload() {
-    let web = ["a", "b"].map(Backend::well_behaved);
-    let tunnels = [Acceptor::new(), Acceptor::new()];
-    let names = ["a", "b"].map(DatagramBackend::named);
-    let file = |which: usize| {
-        let udp = names[which].address.to_string();
-        listener("web", "http", "web")
-            + &listener("raw", "tcp", "raw")
-            + &listener("dns", "udp", "dns")
-            + &cluster("web", &[(&web[which].place, 1)])
-            + &cluster("raw", &[(&tunnels[which].place, 1)])
-            + &cluster("dns", &[(&udp, 1)])
-    };
-    let ringway = Configured::start(2, &file(0));
-    let [http, tcp, udp] = ["web", "raw", "dns"].map(|name| ringway.listener(name));
-    let mut kept = Client::connect(http);
-    assert_eq!(kept.get("/").text(), "a");
-    let (mut client, mut backend) = (Client::connect(tcp), tunnels[0].accept());
-    let mut flow = DatagramClient::new(udp);
-    assert_eq!(flow.ask_patiently(b"one"), b"a:one");
-
-    ringway.reload(&file(1));
-    assert_eq!(["web", "raw", "dns"].map(|name| ringway.listener(name)), [http, tcp, udp]);
-    assert_eq!(kept.get("/").text(), "b");
-    assert_eq!(Client::connect(http).get("/").text(), "b");
-    // The tunnel goes on, and a new one goes to the new backend.
-    client.send(b"ping").unwrap();
-    assert_eq!(backend.take_exactly(4).unwrap(), b"ping");
-    backend.send(b"pong").unwrap();
-    assert_eq!(client.take_exactly(4).unwrap(), b"pong");
-    let (mut newer, mut other) = (Client::connect(tcp), tunnels[1].accept());
-    newer.send(b"ping").unwrap();
-    assert_eq!(other.take_exactly(4).unwrap(), b"ping");
-    // A flow keeps its backend, and a new one does not.
-    assert_eq!(flow.ask_patiently(b"two"), b"a:two");
-    assert_eq!(DatagramClient::new(udp).ask_patiently(b"three"), b"b:three");
 }
