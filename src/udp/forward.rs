@@ -10,12 +10,12 @@ use super::{
     relay::Relay,
     session::{Session, Trouble},
     table::Token,
-    trial::{Trial, Upstream},
+    trial::{Trial, Upstream, Wish},
 };
 use crate::{
     fault::{Fault, Kind, Phase},
     io::{
-        alarm::Millis,
+        alarm::{self, Millis},
         tray::{Burst, Tray},
     },
     limits::{ATTEMPTS_MAX, UDP_BATCH_MAX, UDP_WEIGHT_BYTES},
@@ -136,11 +136,21 @@ impl Relay {
 
     /// Opens a socket to the next backend of a trial; the stalest session makes room if it must.
     fn connect(&mut self, trial: &mut Trial, client: IpAddr) -> Result<Upstream, Count> {
-        let Some(cluster) = self.cluster() else { return Err(Count::UdpNoBackend) };
-        let key = if cluster.is_keyed() { cluster.key_of_client(client) } else { 0 };
-        let mut connected = trial.connect(&self.shard, &cluster, key);
+        let Some((setup, index)) = self.cluster() else { return Err(Count::UdpNoBackend) };
+        let Some(cluster) = setup.clusters.get(index) else { return Err(Count::UdpNoBackend) };
+        let (client, now) = (client.to_canonical(), alarm::now());
+        let known = setup.blueprint.affinity(index);
+        let wish = Wish {
+            key: if cluster.is_keyed() { cluster.key_of_client(client) } else { 0 },
+            pinned: known.and_then(|table| table.find(client, now)),
+        };
+        let mut connected = trial.connect(&self.shard, cluster, wish);
         if connected.as_ref().is_err_and(|fault| fault.is_local()) && self.evict() {
-            connected = trial.connect(&self.shard, &cluster, key);
+            connected = trial.connect(&self.shard, cluster, wish);
+        }
+        let place = connected.as_ref().ok().and_then(|upstream| upstream.backend.index());
+        if let (Some(table), Some(place)) = (known, place.filter(|place| wish.pinned != Some(*place))) {
+            table.pin(client, place, now);
         }
         connected.map_err(|fault| {
             self.shard.stats.count(fault.counter());

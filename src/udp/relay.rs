@@ -16,14 +16,13 @@ use std::{
 
 use super::{flow::Flow, session::Session, table::Table};
 use crate::{
-    cluster::Cluster,
     io::{
         alarm::{self, Alarm, Millis, Ring},
         tray::{Burst, Tray},
         watch::Watch,
     },
     limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_QUEUE_BYTES},
-    shard::Shard,
+    shard::{Setup, Shard},
     stats::names::Count,
     sys::{
         option,
@@ -171,10 +170,10 @@ impl Relay {
     }
 
     /// Where new flows go now.
-    pub(super) fn cluster(&self) -> Option<Rc<Cluster>> {
+    pub(super) fn cluster(&self) -> Option<(Rc<Setup>, usize)> {
         let (setup, place) = self.shard.setup_with(&self.listener)?;
         let cluster = setup.plan().listeners.get(place)?.cluster?;
-        setup.clusters.get(cluster).cloned()
+        Some((setup, cluster))
     }
 
     /// How long a flow may be silent.

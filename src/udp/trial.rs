@@ -70,6 +70,15 @@ fn is_out_of_ports(error: &std::io::Error) -> bool {
     matches!(code, Some(Errno::AGAIN | Errno::ADDRNOTAVAIL | Errno::ADDRINUSE))
 }
 
+/// Where a flow would go if it could.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// For the hashing algorithms.
+    pub key: u64,
+    /// The backend its client is pinned to, by its place in the cluster.
+    pub pinned: Option<usize>,
+}
+
 /// What has been tried for a flow that nobody has answered yet.
 #[derive(Default)]
 pub struct Trial {
@@ -93,10 +102,10 @@ struct Current {
 impl Trial {
     /// A socket to the next one that may answer. Fails with a local fault when there is no descriptor, port or memory,
     /// after which the same one may be tried again, and with another one when nobody is left.
-    pub fn connect(&mut self, shard: &Shard, cluster: &Rc<Cluster>, key: u64) -> Result<Upstream, Fault> {
+    pub fn connect(&mut self, shard: &Shard, cluster: &Rc<Cluster>, wish: Wish) -> Result<Upstream, Fault> {
         loop {
             let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-            let current = self.next(shard, cluster, key).ok_or(missing)?;
+            let current = self.next(shard, cluster, wish).ok_or(missing)?;
             match Upstream::open(&current.attempt, current.place) {
                 Ok(upstream) => return Ok(upstream),
                 Err(fault) => {
@@ -110,7 +119,7 @@ impl Trial {
     }
 
     /// The current backend's next endpoint, or the next backend's first.
-    fn next(&mut self, shard: &Shard, cluster: &Rc<Cluster>, key: u64) -> Option<&Current> {
+    fn next(&mut self, shard: &Shard, cluster: &Rc<Cluster>, wish: Wish) -> Option<&Current> {
         let again = std::mem::take(&mut self.again);
         match &mut self.current {
             Some(_) if again => {}
@@ -123,7 +132,9 @@ impl Trial {
                     shard.blame(&failed.attempt, Fault::upstream(Phase::Connect, Kind::Died));
                     shard.stats.count(Count::RetriesConnect);
                 }
-                let attempt = Rc::new(cluster.pick(&mut self.tried, key, alarm::now())?);
+                let now = alarm::now();
+                let own = wish.pinned.and_then(|place| cluster.pick_pinned(place, &mut self.tried, now));
+                let attempt = Rc::new(own.or_else(|| cluster.pick(&mut self.tried, wish.key, now))?);
                 let backend = attempt.backend();
                 let (place, left) = (backend.preferred(), backend.endpoint_count().saturating_sub(1));
                 *current = Some(Current { attempt, place, left });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use crate::support::datagram::{DatagramBackend, DatagramClient};
 use crate::support::{Backend, Configuration, Directory, Ringway, eventually};
 
 /// Sources of the host's own network, in order.
@@ -95,6 +96,21 @@ fn connections_without_http_stay_too() {
     }
     let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
     assert_eq!(used.len(), 3, "new clients go round");
+}
+
+#[test]
+fn flows_of_datagrams_stay_too() {
+    let backends = ["alpha", "beta", "gamma"].map(DatagramBackend::named);
+    let places: Vec<_> = backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
+    let text = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"udp\"\n[[cluster]]\nbackend = [{}]\n[cluster.sticky]\nclient_address = \"3h\"\n",
+        places.join(", ")
+    );
+    let ringway = Configuration::new(&text).start_on_two();
+    // Each has a port of its own, so each is another flow of the same client.
+    let heard: BTreeSet<_> =
+        (0..30).map(|_| DatagramClient::new(ringway.address()).ask_patiently(b"")).collect();
+    assert_eq!(heard.len(), 1, "{heard:?}");
 }
 
 /// Being looked at counts as a use, so every client is looked at only once after it was pinned; one that goes on asking
