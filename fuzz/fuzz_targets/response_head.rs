@@ -50,7 +50,8 @@ fuzz_target!(|bytes: &[u8]| {
     let date = DateCache::default();
     for request in REQUESTS.iter() {
         for (keep_alive, via) in [(true, false), (false, true)] {
-            let reader = Reader { request, keep_alive, via, date: &date, edits: Edits::default(), added: b"" };
+            let reader =
+                Reader { request, keep_alive, via, date: &date, edits: Edits::default(), added: b"" };
             let mut out = Vec::new();
             if let Ok(response) = response::rewrite(bytes, found, &reader, &mut out) {
                 check_forwarded(bytes.len(), &response, &reader, &out);
