@@ -2,6 +2,8 @@
 //!
 //! Sessions share it by `Rc`; what other threads may see are the statistics alone.
 
+mod setup;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -9,10 +11,11 @@ use std::{
     sync::Arc,
 };
 
+pub use self::setup::{Picked, Setup, Wish};
 use crate::{
     blueprint::Blueprint,
     cluster::{Cluster, attempt::Attempt},
-    config::plan::{HeaderPolicy, Plan, RoutePlan, Timeouts, route::Action},
+    config::plan::{HeaderPolicy, Timeouts},
     date::DateCache,
     fault::{Fault, Kind},
     io::{
@@ -22,12 +25,8 @@ use crate::{
         tray::Tray,
     },
     relay::flow::Supplies,
-    route::share::Shares,
     stats::{names::Count, view::BackendCells, worker::WorkerStats},
 };
-
-/// Workers begin a route's turns this many apart at most.
-const SHARES_APART: usize = 16;
 
 /// One core's load balancer.
 pub struct Shard {
@@ -53,38 +52,6 @@ pub struct Shard {
     /// Where rotating selectors start.
     offset: usize,
     draining: Cell<bool>,
-}
-
-/// What a worker balances by until the next reload. Whoever needs one thing to stay the same for as long as an
-/// exchange or a connection lasts keeps it.
-pub struct Setup {
-    /// What all workers share.
-    pub blueprint: Arc<Blueprint>,
-    /// The worker's clusters, in the order of the plan.
-    pub clusters: Vec<Rc<Cluster>>,
-    /// Whose turn it is on each route that forwards, in the order of the plan.
-    shares: Vec<RefCell<Shares>>,
-}
-
-impl Setup {
-    fn new(blueprint: Arc<Blueprint>, clusters: Vec<Rc<Cluster>>, offset: usize) -> Rc<Self> {
-        let shares = |route: &RoutePlan| match &route.action {
-            Action::Forward(shares) => RefCell::new(Shares::new(shares, offset % SHARES_APART)),
-            _ => RefCell::new(Shares::new(&[], 0)),
-        };
-        let shares = blueprint.plan.routes.iter().map(shares).collect();
-        Rc::new(Setup { blueprint, clusters, shares })
-    }
-
-    /// The cluster that takes the next request of a route.
-    pub fn share(&self, route: usize) -> Option<usize> {
-        self.shares.get(route)?.borrow_mut().pick()
-    }
-
-    /// The plan in force.
-    pub fn plan(&self) -> &Plan {
-        &self.blueprint.plan
-    }
 }
 
 impl Shard {

@@ -46,10 +46,10 @@ impl Cluster {
         stats: &[Arc<BackendStats>],
         offset: usize,
     ) -> Rc<Self> {
-        let selector = Selector::new(layout, offset as u64, alarm::now());
+        let selector = Selector::new(Arc::clone(&layout), offset as u64, alarm::now());
         let members = Members { backends: Vec::new(), selector, returning: BinaryHeap::new() };
         let cluster = Rc::new(Cluster { members: RefCell::new(members) });
-        cluster.change(plan, None, stats, offset);
+        cluster.update(plan, layout, stats, offset);
         cluster
     }
 
@@ -62,24 +62,14 @@ impl Cluster {
         stats: &[Arc<BackendStats>],
         offset: usize,
     ) {
-        self.change(plan, Some(layout), stats, offset);
-    }
-
-    fn change(
-        &self,
-        plan: &ClusterPlan,
-        layout: Option<Arc<Layout>>,
-        stats: &[Arc<BackendStats>],
-        offset: usize,
-    ) {
         let now = alarm::now();
         let mut members = self.members.borrow_mut();
         let sources = Rc::new(Sources::new(Arc::clone(&plan.sources), offset));
         let old = std::mem::take(&mut members.backends);
-        let mut selector = layout.map(|layout| Selector::new(layout, offset as u64, now));
+        let mut selector = Selector::new(layout, offset as u64, now);
         for (index, (plan, stats)) in plan.backends.iter().zip(stats).enumerate() {
             let kept = old.iter().enumerate().find(|(_, backend)| backend.is(plan));
-            if let (Some((old_index, _)), Some(selector)) = (kept, &mut selector) {
+            if let Some((old_index, _)) = kept {
                 selector.inherit(index, &members.selector, old_index);
             }
             let fresh = || Rc::new(Backend::new(plan, Arc::clone(stats)));
@@ -90,7 +80,7 @@ impl Cluster {
         for gone in old.iter().filter(|old| !members.backends.iter().any(|new| Rc::ptr_eq(old, new))) {
             gone.leaves();
         }
-        members.selector = selector.unwrap_or_else(|| members.selector.clone());
+        members.selector = selector;
         members.returning.clear();
         let backends = members.backends.clone();
         drop(members);

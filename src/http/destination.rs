@@ -14,56 +14,35 @@ use crate::{
     },
     io::alarm::Millis,
     route::path::split_query,
-    shard::Setup,
+    shard::{Setup, Wish},
     sticky::cookie::pairs,
     syntax::{self, Target},
 };
 
-/// Where a request goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Destination {
-    /// Index into the plan's clusters; `None` when nothing serves it.
-    pub cluster: Option<usize>,
-    /// For the hashing algorithms.
-    pub key: u64,
-    /// The backend its client is pinned to, by its place in the cluster.
-    pub pinned: Option<usize>,
-}
-
-impl Destination {
-    /// For a request with this head, which `route` has taken, or no route of the listener.
-    pub fn find(
-        setup: &Setup,
-        listener: usize,
-        route: Option<usize>,
-        client: Option<IpAddr>,
-        head: Head<'_>,
-        now: Millis,
-    ) -> Self {
-        let plan = setup.plan();
-        let action = route.and_then(|route| plan.routes.get(route)).map(|route| &route.action);
-        let cluster = match (action, route) {
-            (Some(Action::Forward(_)), Some(route)) => setup.share(route),
-            (Some(_), _) => None,
-            _ => plan.listeners.get(listener).and_then(|listener| listener.cluster),
-        };
-        let Some((index, cluster)) = cluster.and_then(|index| Some((index, setup.clusters.get(index)?)))
-        else {
-            return Destination::default();
-        };
-        let Some(plan) = plan.clusters.get(index) else { return Destination::default() };
-        let key = if cluster.is_keyed() { key(cluster, &plan.hash_key, client, head) } else { 0 };
-        let pinned = match &plan.sticky {
-            None => None,
-            Some(Sticky::Cookie(_)) => setup.blueprint.pins(index).and_then(|pins| head.pinned(pins)),
-            Some(Sticky::ClientAddress(_)) => setup
-                .blueprint
-                .affinity(index)
-                .zip(client)
-                .and_then(|(table, client)| table.find(client, now)),
-        };
-        Destination { cluster: Some(index), key, pinned }
-    }
+/// Where a request goes that `route` has taken, or no route of the listener. `None` when nothing serves it.
+pub fn find(
+    setup: &Setup,
+    listener: usize,
+    route: Option<usize>,
+    client: Option<IpAddr>,
+    head: Head<'_>,
+    now: Millis,
+) -> Option<Wish> {
+    let plan = setup.plan();
+    let action = route.and_then(|route| plan.routes.get(route)).map(|route| &route.action);
+    let index = match (action, route) {
+        (Some(Action::Forward(_)), Some(route)) => setup.share(route),
+        (Some(_), _) => None,
+        _ => plan.listeners.get(listener).and_then(|listener| listener.cluster),
+    }?;
+    let (cluster, plan) = (setup.clusters.get(index)?, plan.clusters.get(index)?);
+    let key = if cluster.is_keyed() { key(cluster, &plan.hash_key, client, head) } else { 0 };
+    let pinned = match &plan.sticky {
+        None => None,
+        Some(Sticky::Cookie(_)) => setup.blueprint.pins(index).and_then(|pins| head.pinned(pins)),
+        Some(Sticky::ClientAddress(_)) => setup.remembered(index, client, now),
+    };
+    Some(Wish { cluster: index, key, pinned, client })
 }
 
 /// A request without what is asked for is hashed by its client.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    destination::{Destination, Head},
+    destination::{self, Head},
     edit::Edits,
     reply,
     request::{self, Method, Origin, Request},
@@ -27,6 +27,7 @@ use crate::{
     io::alarm,
     listener::connection::greeting,
     relay::flow::Flow,
+    shard::Wish,
     stats::names::{BackendCount, Count, Level, Refusal},
     upstream::{
         connect::{Call, connect},
@@ -68,7 +69,7 @@ async fn serve(session: &mut Session, found: Found) -> Next {
 }
 
 /// Checks the head and turns the inbox into the beginning of the upload.
-fn accept(session: &mut Session, found: Found) -> Result<(Request, Destination, Flow), Refusal> {
+fn accept(session: &mut Session, found: Found) -> Result<(Request, Option<Wish>, Flow), Refusal> {
     let mut buffer = session.inbox.take().ok_or(Refusal::InvalidRequestLine)?;
     let mut scratch = session.shard.scratch.borrow_mut();
     scratch.clear();
@@ -88,8 +89,8 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Destination, 
     panic_on_request(head);
     let (setup, client) = (&session.setup, session.origin.source.map(|source| source.ip()));
     let head = Head { bytes: head, found };
-    let destination = Destination::find(setup, session.listener, request.route, client, head, alarm::now());
-    if request.last_hop || destination.cluster.is_none() {
+    let destination = destination::find(setup, session.listener, request.route, client, head, alarm::now());
+    if request.last_hop || destination.is_none() {
         // Answered here: TRACE shows the head as it came, a redirect needs its location.
         let body = request.body.clone();
         let flow = Flow::new(buffer, found.end, body).map_err(|_| Refusal::InvalidBody)?;
@@ -116,9 +117,9 @@ fn panic_on_request(head: &[u8]) {
 /// One request in progress.
 struct Exchange {
     request: Request,
-    destination: Destination,
-    /// The client is to be pinned to the backend that answers.
-    repin: bool,
+    destination: Option<Wish>,
+    /// The client is not pinned to the backend it is at.
+    is_new: bool,
     /// The backend it is at.
     attempt: Option<Attempt>,
     upload: Flow,
@@ -139,10 +140,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(request: Request, destination: Destination, upload: Flow, begun: Instant) -> Self {
+    fn new(request: Request, destination: Option<Wish>, upload: Flow, begun: Instant) -> Self {
         Exchange {
             destination,
-            repin: false,
+            is_new: false,
             attempt: None,
             awaits_continue: request.expects_continue && !upload.is_received(),
             request,
@@ -206,28 +207,18 @@ impl Exchange {
         }
     }
 
-    /// A backend that has not been tried: the client's own, if it has one that can be asked.
+    /// A backend that has not been tried.
     fn pick(&mut self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
-        let Destination { cluster, key, pinned } = self.destination;
-        let (setup, now) = (&session.setup, alarm::now());
-        let index = cluster?;
-        let cluster = setup.clusters.get(index)?;
-        let own = pinned.and_then(|place| cluster.pick_pinned(place, tried, now));
-        self.repin = own.is_none();
-        let attempt = own.or_else(|| cluster.pick(tried, key, now))?;
-        if let (Some(table), Some(client)) = (setup.blueprint.affinity(index), session.origin.source)
-            && let (true, Some(place)) = (self.repin, attempt.backend().index())
-        {
-            table.pin(client.ip(), place, now);
-        }
-        Some(attempt)
+        let picked = session.setup.pick(self.destination?, tried, alarm::now())?;
+        self.is_new = picked.is_new;
+        Some(picked.attempt)
     }
 
     /// The field that pins the client to the backend that has answered; mostly nothing.
     fn set_cookie<'a>(&self, session: &'a Session) -> &'a [u8] {
-        let pins = self.destination.cluster.and_then(|cluster| session.setup.blueprint.pins(cluster));
+        let pins = self.destination.and_then(|wish| session.setup.blueprint.pins(wish.cluster));
         let place = self.attempt.as_ref().and_then(|attempt| attempt.backend().index());
-        let field = pins.filter(|_| self.repin).zip(place).and_then(|(pins, place)| pins.set_cookie(place));
+        let field = pins.filter(|_| self.is_new).zip(place).and_then(|(pins, place)| pins.set_cookie(place));
         field.unwrap_or_default()
     }
 
@@ -256,8 +247,7 @@ impl Exchange {
     /// A connection to the backend: the freshest idle one, or a new one.
     async fn lease(&self, session: &Session, fresh_only: bool) -> Result<Lease, Fault> {
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let cluster = self.destination.cluster;
-        let plan = cluster.and_then(|cluster| session.setup.plan().clusters.get(cluster));
+        let plan = self.destination.and_then(|wish| session.setup.plan().clusters.get(wish.cluster));
         let (Some(attempt), Some(plan)) = (&self.attempt, plan) else { return Err(missing) };
         let backend = attempt.backend();
         let speaks_for = plan.send_proxy.and(session.origin.source);
@@ -333,7 +323,7 @@ impl Exchange {
                 reply::options(&mut bytes, keep_alive, date);
                 200
             }
-            (None, _) if self.destination.cluster.is_none() => {
+            (None, _) if self.destination.is_none() => {
                 session.shard.stats.count(Count::FaultNoRoute);
                 reply::Reply::new(404).write(&mut bytes, keep_alive, head_only, date);
                 404

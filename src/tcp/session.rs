@@ -23,6 +23,7 @@ use crate::{
         flow::Flow,
         tunnel::{Ended, Tunnel},
     },
+    shard::Picked,
     stats::names::{Count, Level},
     upstream::{
         connect::{Call, connect},
@@ -92,27 +93,13 @@ impl Session {
     async fn connect(&self) -> Result<(Attempt, Lease), Kind> {
         let Connection { shard, setup, stream, alarm, client, .. } = &self.connection;
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let place = self.connection.plan().and_then(|plan| plan.cluster);
-        let plan = place.and_then(|place| setup.plan().clusters.get(place));
-        let cluster = place.and_then(|place| setup.clusters.get(place));
-        let (Some(plan), Some(cluster)) = (plan, cluster) else { return Err(missing.kind) };
+        let cluster = self.connection.plan().and_then(|plan| plan.cluster).ok_or(missing.kind)?;
+        let plan = setup.plan().clusters.get(cluster).ok_or(missing.kind)?;
         let greeting = greeting(plan, *client, stream);
+        let wish = setup.wish_of(cluster, client.source.map(|source| source.ip()), alarm::now());
         let mut tried = Tried::default();
-        let key =
-            client.source.filter(|_| cluster.is_keyed()).map(|source| cluster.key_of_client(source.ip()));
-        let known = place.and_then(|place| setup.blueprint.affinity(place)).zip(client.source);
-        let pinned = known.and_then(|(table, source)| table.find(source.ip(), alarm::now()));
         let mut refused = false;
-        loop {
-            let now = alarm::now();
-            let own = pinned.and_then(|index| cluster.pick_pinned(index, &mut tried, now));
-            let repin = own.is_none();
-            let Some(attempt) = own.or_else(|| cluster.pick(&mut tried, key.unwrap_or_default(), now)) else {
-                break;
-            };
-            if let (true, Some((table, source)), Some(index)) = (repin, known, attempt.backend().index()) {
-                table.pin(source.ip(), index, now);
-            }
+        while let Some(Picked { attempt, .. }) = setup.pick(wish, &mut tried, alarm::now()) {
             if refused {
                 shard.stats.count(Count::RetriesConnect);
             }

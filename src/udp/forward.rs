@@ -10,7 +10,7 @@ use super::{
     relay::Relay,
     session::{Session, Trouble},
     table::Token,
-    trial::{Trial, Upstream, Wish},
+    trial::{Trial, Upstream},
 };
 use crate::{
     fault::{Fault, Kind, Phase},
@@ -137,20 +137,10 @@ impl Relay {
     /// Opens a socket to the next backend of a trial; the stalest session makes room if it must.
     fn connect(&mut self, trial: &mut Trial, client: IpAddr) -> Result<Upstream, Count> {
         let Some((setup, index)) = self.cluster() else { return Err(Count::UdpNoBackend) };
-        let Some(cluster) = setup.clusters.get(index) else { return Err(Count::UdpNoBackend) };
-        let (client, now) = (client.to_canonical(), alarm::now());
-        let known = setup.blueprint.affinity(index);
-        let wish = Wish {
-            key: if cluster.is_keyed() { cluster.key_of_client(client) } else { 0 },
-            pinned: known.and_then(|table| table.find(client, now)),
-        };
-        let mut connected = trial.connect(&self.shard, cluster, wish);
+        let wish = setup.wish_of(index, Some(client.to_canonical()), alarm::now());
+        let mut connected = trial.connect(&self.shard, &setup, wish);
         if connected.as_ref().is_err_and(|fault| fault.is_local()) && self.evict() {
-            connected = trial.connect(&self.shard, cluster, wish);
-        }
-        let place = connected.as_ref().ok().and_then(|upstream| upstream.backend.index());
-        if let (Some(table), Some(place)) = (known, place.filter(|place| wish.pinned != Some(*place))) {
-            table.pin(client, place, now);
+            connected = trial.connect(&self.shard, &setup, wish);
         }
         connected.map_err(|fault| {
             self.shard.stats.count(fault.counter());

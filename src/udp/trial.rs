@@ -6,11 +6,11 @@ use rustix::io::Errno;
 
 use crate::{
     addr::Endpoint,
-    cluster::{Cluster, attempt::Attempt, backend::Backend, tried::Tried},
+    cluster::{attempt::Attempt, backend::Backend, tried::Tried},
     fault::{Fault, Kind, Phase},
     io::alarm,
     limits::UDP_OPENING_BYTES_MAX,
-    shard::Shard,
+    shard::{Setup, Shard, Wish},
     stats::names::{BackendCount, BackendLevel, Count},
     sys::{option, socket},
     upstream::connect::fault,
@@ -70,15 +70,6 @@ fn is_out_of_ports(error: &std::io::Error) -> bool {
     matches!(code, Some(Errno::AGAIN | Errno::ADDRNOTAVAIL | Errno::ADDRINUSE))
 }
 
-/// Where a flow would go if it could.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wish {
-    /// For the hashing algorithms.
-    pub key: u64,
-    /// The backend its client is pinned to, by its place in the cluster.
-    pub pinned: Option<usize>,
-}
-
 /// What has been tried for a flow that nobody has answered yet.
 #[derive(Default)]
 pub struct Trial {
@@ -102,10 +93,10 @@ struct Current {
 impl Trial {
     /// A socket to the next one that may answer. Fails with a local fault when there is no descriptor, port or memory,
     /// after which the same one may be tried again, and with another one when nobody is left.
-    pub fn connect(&mut self, shard: &Shard, cluster: &Rc<Cluster>, wish: Wish) -> Result<Upstream, Fault> {
+    pub fn connect(&mut self, shard: &Shard, setup: &Setup, wish: Wish) -> Result<Upstream, Fault> {
         loop {
             let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-            let current = self.next(shard, cluster, wish).ok_or(missing)?;
+            let current = self.next(shard, setup, wish).ok_or(missing)?;
             match Upstream::open(&current.attempt, current.place) {
                 Ok(upstream) => return Ok(upstream),
                 Err(fault) => {
@@ -119,7 +110,7 @@ impl Trial {
     }
 
     /// The current backend's next endpoint, or the next backend's first.
-    fn next(&mut self, shard: &Shard, cluster: &Rc<Cluster>, wish: Wish) -> Option<&Current> {
+    fn next(&mut self, shard: &Shard, setup: &Setup, wish: Wish) -> Option<&Current> {
         let again = std::mem::take(&mut self.again);
         match &mut self.current {
             Some(_) if again => {}
@@ -132,9 +123,7 @@ impl Trial {
                     shard.blame(&failed.attempt, Fault::upstream(Phase::Connect, Kind::Died));
                     shard.stats.count(Count::RetriesConnect);
                 }
-                let now = alarm::now();
-                let own = wish.pinned.and_then(|place| cluster.pick_pinned(place, &mut self.tried, now));
-                let attempt = Rc::new(own.or_else(|| cluster.pick(&mut self.tried, wish.key, now))?);
+                let attempt = Rc::new(setup.pick(wish, &mut self.tried, alarm::now())?.attempt);
                 let backend = attempt.backend();
                 let (place, left) = (backend.preferred(), backend.endpoint_count().saturating_sub(1));
                 *current = Some(Current { attempt, place, left });
