@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use crate::support::datagram::{DatagramBackend, DatagramClient};
-use crate::support::{Backend, Configuration, Directory, Ringway, eventually};
+use crate::support::{Backend, Configured, Directory, Ringway, eventually};
 
 /// Sources of the host's own network, in order.
 fn sources(count: u16) -> Vec<IpAddr> {
@@ -29,10 +29,14 @@ fn naming(directory: &Directory, name: &'static str) -> Backend {
 
 /// A listener in front of these backends that remembers clients for this long.
 fn text(listener: &str, cluster: &str, backends: &[Backend], limit: &str) -> String {
-    let places: Vec<_> = backends.iter().map(|backend| format!("\"{}\"", backend.place)).collect();
+    let places = backends.iter().map(|backend| backend.place.clone());
+    text_for(listener, cluster, &places.collect::<Vec<_>>(), limit)
+}
+
+/// The same for backends of which only the places are known.
+fn text_for(listener: &str, cluster: &str, places: &[String], limit: &str) -> String {
     format!(
-        "[[listener]]\nbind = \"127.0.0.1:0\"\n{listener}\n[[cluster]]\n{cluster}\nbackend = [{}]\n[cluster.sticky]\nclient_address = \"{limit}\"\n",
-        places.join(", ")
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n{listener}\n[[cluster]]\n{cluster}\nbackend = {places:?}\n[cluster.sticky]\nclient_address = \"{limit}\"\n"
     )
 }
 
@@ -48,8 +52,7 @@ fn all_connections_of_a_client_go_to_one_backend() {
     let directory = Directory::new();
     let backends = ["alpha", "beta", "gamma"].map(|name| naming(&directory, name));
     for limit in ["3h", "30d"] {
-        let configuration = Configuration::new(&text("", "", &backends, limit));
-        let ringway = configuration.start_on_two();
+        let ringway = Configured::start(2, &text("", "", &backends, limit));
         let clients: Vec<_> = sources(29).into_iter().map(|source| (source, ask(&ringway, source))).collect();
         for _ in 0..10 {
             for (source, backend) in &clients {
@@ -63,13 +66,7 @@ fn all_connections_of_a_client_go_to_one_backend() {
         // Where a client goes does not depend on the order of the backends, nor on who is there besides.
         let mut turned: Vec<_> = backends.iter().rev().map(|backend| backend.place.clone()).collect();
         turned.push(directory.socket("nobody"));
-        let list = turned.iter().map(|place| format!("\"{place}\"")).collect::<Vec<_>>().join(", ");
-        configuration.reload(
-            &ringway,
-            &format!(
-                "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nbackend = [{list}]\n[cluster.sticky]\nclient_address = \"{limit}\"\n"
-            ),
-        );
+        ringway.reload(&text_for("", "", &turned, limit));
         for (source, backend) in &clients {
             assert_eq!(ask(&ringway, *source), *backend, "{source} after the reload");
         }
@@ -82,8 +79,7 @@ fn connections_without_http_stay_too() {
     let backends = ["alpha", "beta", "gamma"].map(|name| {
         Backend::scripted_at(&directory.socket(name), move |connection| connection.say(name.as_bytes()))
     });
-    let configuration = Configuration::new(&text("mode = \"tcp\"", "", &backends, "3h"));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text("mode = \"tcp\"", "", &backends, "3h"));
     let heard = |source| {
         let bytes = ringway.client_from(source).take_to_end().unwrap();
         String::from_utf8(bytes).unwrap()
@@ -101,12 +97,8 @@ fn connections_without_http_stay_too() {
 #[test]
 fn flows_of_datagrams_stay_too() {
     let backends = ["alpha", "beta", "gamma"].map(DatagramBackend::named);
-    let places: Vec<_> = backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
-    let text = format!(
-        "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"udp\"\n[[cluster]]\nbackend = [{}]\n[cluster.sticky]\nclient_address = \"3h\"\n",
-        places.join(", ")
-    );
-    let ringway = Configuration::new(&text).start_on_two();
+    let places = backends.each_ref().map(|backend| backend.address.to_string());
+    let ringway = Configured::start(2, &text_for("mode = \"udp\"", "", &places, "3h"));
     // Each has a port of its own, so each is another flow of the same client.
     let heard: BTreeSet<_> =
         (0..30).map(|_| DatagramClient::new(ringway.address()).ask_patiently(b"")).collect();
@@ -120,8 +112,7 @@ fn a_silent_client_is_forgotten_and_a_busy_one_is_not() {
     const LIMIT: Duration = Duration::from_secs(1);
     let directory = Directory::new();
     let backends = ["alpha", "beta"].map(|name| naming(&directory, name));
-    let configuration = Configuration::new(&text("", "balance = \"random\"", &backends, "1s"));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text("", "balance = \"random\"", &backends, "1s"));
     let busy = IpAddr::from(Ipv4Addr::LOCALHOST);
     let (begun, its_own) = (Instant::now(), ask(&ringway, busy));
     let mut silent = sources(2000).into_iter().map(|source| {
@@ -144,8 +135,7 @@ fn a_dead_backends_clients_move_and_stay_where_they_went() {
     let directory = Directory::new();
     let mut backends =
         vec![naming(&directory, "alpha"), naming(&directory, "beta"), naming(&directory, "gamma")];
-    let configuration = Configuration::new(&text("", "", &backends, "3h"));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text("", "", &backends, "3h"));
     let clients: Vec<_> = sources(29).into_iter().map(|source| (source, ask(&ringway, source))).collect();
     drop(backends.remove(1));
     let moved: Vec<_> = clients.iter().map(|(source, _)| ask(&ringway, *source)).collect();

@@ -1,14 +1,12 @@
 //! What a route does besides choosing a cluster: redirects, answers of its own, and changes on the way.
 
-use crate::support::{Backend, Client, Configuration, Head, Response, Ringway};
+use crate::support::{Backend, Client, Configured, Head, Response, mistakes};
 
 const LISTENER: &str = "[[listener]]\nbind = \"127.0.0.1:0\"\n";
 
 /// One worker with one backend and these routes; `cluster = "a"` is it.
-fn start(backend: &Backend, routes: &str) -> (Configuration, Ringway) {
-    let configuration = Configuration::new(&text(&backend.place, routes));
-    let ringway = configuration.start();
-    (configuration, ringway)
+fn start(backend: &Backend, routes: &str) -> Configured {
+    Configured::start(1, &text(&backend.place, routes))
 }
 
 fn text(place: &str, routes: &str) -> String {
@@ -27,7 +25,7 @@ fn location(response: &Response) -> (u16, String) {
 #[test]
 fn a_redirect_names_the_place_and_keeps_the_query() {
     let backend = Backend::well_behaved("a");
-    let (_file, ringway) = start(
+    let ringway = start(
         &backend,
         r#"
         [[route]]
@@ -73,7 +71,7 @@ fn a_redirect_names_the_place_and_keeps_the_query() {
 #[test]
 fn a_redirected_body_does_no_harm() {
     let backend = Backend::well_behaved("a");
-    let (_file, ringway) =
+    let ringway =
         start(&backend, "[[route]]\npath_prefix = \"/\"\nredirect = { status = 307, path = \"/x\" }");
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n";
     let mut client = ringway.client();
@@ -94,7 +92,7 @@ fn a_redirected_body_does_no_harm() {
 #[test]
 fn fixed_answers_are_as_written() {
     let backend = Backend::well_behaved("a");
-    let (_file, ringway) = start(
+    let ringway = start(
         &backend,
         r#"
         [[route]]
@@ -138,7 +136,7 @@ fn fixed_answers_are_as_written() {
 #[test]
 fn prefixes_are_stripped_and_replaced_for_the_backend() {
     let backend = Backend::well_behaved("a");
-    let (_file, ringway) = start(
+    let ringway = start(
         &backend,
         r#"
         [[route]]
@@ -178,7 +176,7 @@ fn fields_are_set_added_and_removed_in_both_directions() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\nServer: secret\r\nX-Set: theirs\r\nX-Set: again\r\nX-Add: theirs\r\nContent-Length: 1\r\n\r\na",
     );
-    let (_file, ringway) = start(
+    let ringway = start(
         &backend,
         r#"
         [[route]]
@@ -243,8 +241,7 @@ fn what_frames_a_message_cannot_be_edited() {
             format!("add_response_header = {{ {name} = \"1\" }}"),
             format!("remove_request_header = \"{name}\""),
         ] {
-            let said =
-                Configuration::mistakes(&text("10.0.0.1:1", &format!("[[route]]\ncluster = \"a\"\n{edit}")));
+            let said = mistakes(&text("10.0.0.1:1", &format!("[[route]]\ncluster = \"a\"\n{edit}")));
             let key = format!("route.{}", edit.split(' ').next().unwrap());
             assert!(said.contains(&key) && said.contains(&name.to_lowercase()), "{said}");
             assert_eq!(said.lines().count(), 1, "{said}");
@@ -257,7 +254,7 @@ fn what_frames_a_message_cannot_be_edited() {
         "set_request_header = { x = \"a\\r\\nY: b\" }",
         "set_request_header = { \"x y\" = \"a\" }",
     ] {
-        Configuration::mistakes(&text("10.0.0.1:1", &format!("[[route]]\ncluster = \"a\"\n{edit}")));
+        mistakes(&text("10.0.0.1:1", &format!("[[route]]\ncluster = \"a\"\n{edit}")));
     }
 }
 
@@ -271,7 +268,7 @@ fn an_upgrade_goes_through_a_route_that_edits() {
             }
         }
     });
-    let (_file, ringway) = start(
+    let ringway = start(
         &backend,
         "[[route]]\npath_prefix = \"/ws\"\nstrip_prefix = true\ncluster = \"a\"\nset_response_header = { x-ours = \"1\" }\nremove_response_header = \"server\"",
     );

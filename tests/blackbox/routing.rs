@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::support::{Backend, Client, Configuration, Response, Ringway, refusing_address};
+use crate::support::{Backend, Client, Configured, Response, Ringway, refusing_address};
 
 /// A listener without a cluster of its own, and a cluster of one backend for each name.
 fn clusters(backends: &[(&str, &Backend)]) -> String {
@@ -40,8 +40,7 @@ fn four_services_are_told_apart_by_path() {
     let routes = paths.iter().zip(names);
     let text = clusters(&named)
         + &routes.map(|(path, name)| route(&format!("path_prefix = \"{path}\""), name)).collect::<String>();
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     for _ in 0..8 {
         // One connection for all of them: a 404 does not end it.
         let mut client = ringway.client();
@@ -88,8 +87,7 @@ fn the_longest_path_wins_whatever_the_order() {
     let forwards: String = routes.iter().map(String::as_str).collect();
     let backwards: String = routes.iter().rev().map(String::as_str).collect();
     for routes in [forwards, backwards] {
-        let configuration = Configuration::new(&(clusters(&named) + &routes));
-        let ringway = configuration.start();
+        let ringway = Configured::start(1, &(clusters(&named) + &routes));
         let mut client = ringway.client();
         for (path, wanted) in [
             ("/", "root"),
@@ -117,8 +115,7 @@ fn hosts_are_exact_then_wildcard_then_any() {
         + &route("path_prefix = \"/\"", "any")
         + &route("host = \"*.shop.test\"", "below")
         + &route("host = [\"a.shop.test\", \"Other.Test\"]", "exact");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     let mut client = ringway.client();
     for (host, wanted) in [
         ("a.shop.test", "exact"),
@@ -159,8 +156,7 @@ fn methods_and_headers_are_conditions() {
         + &route("path_prefix = \"/\"\nmethod = [\"POST\", \"PUT\"]", "write")
         + &route("path_prefix = \"/\"\nheader = { x-canary = \"1\" }", "canary")
         + &route("path_prefix = \"/\"\nheader = { x-canary = \"1\", x-user = true }", "both");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start();
+    let ringway = Configured::start(1, &text);
     let mut client = ringway.client();
     for (method, fields, wanted) in [
         ("GET", "", "any"),
@@ -190,15 +186,14 @@ fn shares_are_met_exactly() {
             + "[[route]]\npath_prefix = \"/\"\n"
             + &split
     };
-    let configuration = Configuration::new(&shares(90, 10));
-    let ringway = configuration.start();
+    let ringway = Configured::start(1, &shares(90, 10));
     let mut client = ringway.client();
     let mut count = |wanted: &str| (0..100).filter(|_| client.get("/").text() == wanted).count();
     assert_eq!(count("canary"), 10);
     assert_eq!(count("stable"), 90);
-    configuration.reload(&ringway, &shares(0, 100));
+    ringway.reload(&shares(0, 100));
     assert_eq!(count("canary"), 100);
-    configuration.reload(&ringway, &shares(1, 0));
+    ringway.reload(&shares(1, 0));
     assert_eq!(count("stable"), 100);
     assert_eq!(none.heads(), 0);
 }
@@ -216,8 +211,7 @@ fn every_listener_has_its_own_routes() {
         + &route("path_prefix = \"/all\"", "both")
         + &route("path_prefix = \"/named\"\nlistener = [\"one\", \"two\"]", "both")
         + &route("path = \"/only\"\nlistener = \"one\"", "a");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     let (mut one, mut two) = (Client::connect(ringway.addresses[0]), Client::connect(ringway.addresses[1]));
     for (path, first, second) in [
         ("/x", "a", "b"),
@@ -235,8 +229,7 @@ fn every_listener_has_its_own_routes() {
 fn without_a_route_it_is_404_and_the_connection_goes_on() {
     let backend = Backend::echoing();
     let text = clusters(&[("a", &backend)]) + &route("path_prefix = \"/a\"", "a");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start();
+    let ringway = Configured::start(1, &text);
     let mut client = ringway.client();
     for _ in 0..3 {
         let refused = client.get("/b");
@@ -259,8 +252,7 @@ fn without_a_route_it_is_404_and_the_connection_goes_on() {
 fn dot_segments_are_refused_where_there_are_routes() {
     let backend = Backend::well_behaved("a");
     let text = clusters(&[("a", &backend)]) + &route("path_prefix = \"/\"", "a");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start();
+    let ringway = Configured::start(1, &text);
     let disguises = [
         "/..",
         "/.",
@@ -292,8 +284,7 @@ fn pipelined_requests_of_different_routes_are_answered_in_order() {
         + &route("path_prefix = \"/b\"", "b")
         + "[[route]]\npath = \"/ping\"\nrespond = { body = \"pong\" }\n"
         + "[[route]]\npath = \"/old\"\nredirect = { path = \"/new\" }\n";
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     let round = concat!(
         "GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /ping HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody",
@@ -333,10 +324,7 @@ fn a_route_has_its_own_response_timeout() {
         + &route("path_prefix = \"/poll\"\nresponse_timeout = \"0s\"", "poll")
         + &route("path_prefix = \"/short\"\nresponse_timeout = \"20ms\"", "silent")
         + &route("path_prefix = \"/usual\"", "silent");
-    let configuration = Configuration::new(&text);
-    let mut command = configuration.command(1);
-    command.env("RINGWAY_TEST_HASTE", "100");
-    let ringway = Ringway::spawn(command);
+    let ringway = Configured::start_hastened(1, &text, 100);
     let mut waiting = ringway.client();
     waiting.send(b"GET /poll HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     while poll.wait_requests(1).is_empty() {}
@@ -350,7 +338,7 @@ fn a_route_has_its_own_response_timeout() {
     assert_eq!(waiting.response().text(), "news");
 
     // Without haste: the usual time is 30 s, longer than this test's patience.
-    let ringway = configuration.start();
+    let ringway = Configured::start(1, &text);
     let mut client = ringway.client();
     for _ in 0..3 {
         assert_eq!(client.get("/short").status, 504);
@@ -367,8 +355,7 @@ fn a_retry_stays_in_the_cluster() {
         a.place, b.place
     ) + &route("path_prefix = \"/a\"", "a")
         + &route("path_prefix = \"/down\"", "down");
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     for _ in 0..10 {
         assert_eq!(ringway.get("/a").text(), "a");
         assert_eq!(ringway.client().post("/a", b"body").text(), "a");
@@ -387,8 +374,7 @@ fn ten_thousand_routes_work() {
         let cluster = ["even", "odd"][number % 2];
         text += &route(&format!("host = \"h{}.test\"\npath_prefix = \"/p{number}\"", number / 100), cluster);
     }
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     let mut client = ringway.client();
     for number in (0..10_000).step_by(97) {
         let host = |number: usize| format!("Host: h{}.test\r\n", number / 100);

@@ -1,7 +1,7 @@
 //! Sticky cookies: set once, opaque, good on every worker and every instance with the key, and replaced when they are
 //! of no use.
 
-use crate::support::{Backend, Client, Configuration, Directory, Response, Ringway};
+use crate::support::{Backend, Client, Configured, Directory, Response, Ringway};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -109,8 +109,7 @@ fn the_first_response_sets_an_opaque_cookie_with_its_attributes() {
         )
     };
     let cookie_of = |text: &str, count: usize| {
-        let configuration = Configuration::new(text);
-        let ringway = configuration.start();
+        let ringway = Configured::start(1, text);
         let fields = ringway.get("/").head.values("set-cookie");
         assert_eq!(fields.len(), count, "{fields:?}");
         fields.into_iter().find(|field| field.starts_with("pin=")).unwrap()
@@ -139,8 +138,8 @@ fn the_first_response_sets_an_opaque_cookie_with_its_attributes() {
 #[test]
 fn a_client_stays_on_every_worker_and_every_instance() {
     let group = Group::new();
-    let configuration = Configuration::new(&group.text([1, 1, 1], &sticky_with(KEY)));
-    let (one, other) = (configuration.start_on_two(), configuration.start_on_two());
+    let text = group.text([1, 1, 1], &sticky_with(KEY));
+    let (one, other) = (Configured::start(2, &text), Configured::start(2, &text));
     let pairs = all_pairs(&one);
     assert_eq!(pairs, all_pairs(&other), "instances with one key understand each other");
     for (pair, backend) in pairs.iter().zip(NAMES) {
@@ -165,11 +164,9 @@ fn a_client_stays_on_every_worker_and_every_instance() {
 #[test]
 fn what_is_no_cookie_of_ours_is_passed_over_and_replaced() {
     let group = Group::new();
-    let configuration = Configuration::new(&group.text([1, 1, 1], &sticky_with(KEY)));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &group.text([1, 1, 1], &sticky_with(KEY)));
     let pairs = all_pairs(&ringway);
-    let foreign = Configuration::new(&group.text([1, 1, 1], &sticky_with(OTHER_KEY)));
-    let foreign = newcomer(&foreign.start()).0;
+    let foreign = newcomer(&Configured::start(1, &group.text([1, 1, 1], &sticky_with(OTHER_KEY)))).0;
     assert!(!pairs.contains(&foreign));
     let value = pairs[0].strip_prefix("pin=").unwrap();
     let flipped = format!("pin={}{}", if value.starts_with('A') { 'B' } else { 'A' }, &value[1..]);
@@ -222,8 +219,7 @@ fn what_is_no_cookie_of_ours_is_passed_over_and_replaced() {
 #[test]
 fn a_dead_backends_clients_move_and_get_a_new_cookie() {
     let mut group = Group::new();
-    let configuration = Configuration::new(&group.text([1, 1, 1], &sticky_with(KEY)));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &group.text([1, 1, 1], &sticky_with(KEY)));
     let pairs = all_pairs(&ringway);
     group.kill("beta");
     for turn in 0..20 {
@@ -265,8 +261,7 @@ fn two_clusters_have_their_own_cookies() {
         + &group.cluster("one", [1, 1, 1], &format!("cookie = \"first\", key = \"{KEY}\""))
         + &group.cluster("two", [1, 1, 1], &format!("cookie = \"second\", key = \"{KEY}\""))
         + "[[route]]\npath_prefix = \"/1\"\ncluster = \"one\"\n[[route]]\npath_prefix = \"/2\"\ncluster = \"two\"\n";
-    let configuration = Configuration::new(&text);
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &text);
     let mut client = ringway.client();
     let (one, two) = (ask(&mut client, "/1", ""), ask(&mut client, "/2", ""));
     let (first, second) = (pair(&one).unwrap(), pair(&two).unwrap());
@@ -287,16 +282,15 @@ fn two_clusters_have_their_own_cookies() {
 fn a_weight_of_zero_keeps_its_clients_and_gets_no_new_ones() {
     let group = Group::new();
     let sticky = sticky_with(KEY);
-    let configuration = Configuration::new(&group.text([1, 1, 1], &sticky));
-    let ringway = configuration.start_on_two();
+    let ringway = Configured::start(2, &group.text([1, 1, 1], &sticky));
     let pairs = all_pairs(&ringway);
-    configuration.reload(&ringway, &group.text([1, 0, 1], &sticky));
+    ringway.reload(&group.text([1, 0, 1], &sticky));
     for _ in 0..20 {
         let response = get_with(&ringway, &pairs[1]);
         assert_eq!((response.text().as_str(), pair(&response)), ("beta", None));
         assert_ne!(newcomer(&ringway).1, "beta");
     }
-    configuration.reload(&ringway, &group.text([1, 1, 1], &sticky));
+    ringway.reload(&group.text([1, 1, 1], &sticky));
     assert_eq!(all_pairs(&ringway), pairs, "it is back");
 }
 
@@ -305,10 +299,9 @@ fn a_cookie_outlives_reloads_and_with_a_key_restarts() {
     let group = Group::new();
     for sticky in [sticky_with(KEY), "cookie = \"pin\"".to_owned()] {
         let (old, new) = (group.text([1, 1, 1], &sticky), group.text([3, 2, 1], &sticky));
-        let configuration = Configuration::new(&old);
-        let mut ringway = configuration.start_on_two();
+        let mut ringway = Configured::start(2, &old);
         let pairs = all_pairs(&ringway);
-        configuration.reload(&ringway, &new);
+        ringway.reload(&new);
         for _ in 0..10 {
             for (cookie, backend) in pairs.iter().zip(NAMES) {
                 let response = get_with(&ringway, cookie);
@@ -316,7 +309,7 @@ fn a_cookie_outlives_reloads_and_with_a_key_restarts() {
             }
         }
         drop(ringway);
-        ringway = configuration.start_on_two();
+        ringway = Configured::start(2, &new);
         let kept = sticky.contains("key");
         for (cookie, backend) in pairs.iter().zip(NAMES) {
             let response = get_with(&ringway, cookie);

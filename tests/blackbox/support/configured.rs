@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -10,11 +11,30 @@ use super::client::Client;
 use super::directory::Directory;
 use super::kernel;
 use super::ringway::{Options, Ringway, message};
+use super::run::run;
+
+/// What the file is called in its directory.
+const FILE: &str = "ringway.toml";
 
 /// A running binary and its file; both go when it is dropped.
 pub(crate) struct Configured {
     ringway: Ringway,
     directory: Directory,
+}
+
+/// A directory with this text as its file.
+fn written(text: &str) -> Directory {
+    let directory = Directory::new();
+    fs::write(directory.path(FILE), text).unwrap();
+    directory
+}
+
+/// Checks a text that must be wrong, which starts nothing: everything that was said about it.
+pub(crate) fn mistakes(text: &str) -> String {
+    let directory = written(text);
+    let (code, stdout, stderr) = run(Options::bare().arg("-t").arg("-c").arg(directory.path(FILE)));
+    assert_eq!((code, stdout.as_str()), (Some(3), ""), "{text}: {stderr}");
+    stderr
 }
 
 impl Deref for Configured {
@@ -26,19 +46,31 @@ impl Deref for Configured {
 }
 
 impl Configured {
-    /// Starts with this file, this many workers, statistics and the admin HTTP.
-    pub(crate) fn start(cores: usize, text: &str) -> Self {
-        let directory = Directory::new();
-        fs::write(directory.path("ringway.toml"), text).unwrap();
-        let cores: Vec<_> = kernel::allowed_cores().iter().take(cores).map(usize::to_string).collect();
+    /// Starts with this file, this many workers as far as there are cores, statistics and the admin HTTP.
+    pub(crate) fn start(workers: usize, text: &str) -> Self {
+        Self::start_changed(workers, text, |_command| ())
+    }
+
+    /// As [`Configured::start`], with every built-in deadline divided by `factor`, in a debug build.
+    pub(crate) fn start_hastened(workers: usize, text: &str, factor: u32) -> Self {
+        Self::start_changed(workers, text, |command| {
+            command.env("RINGWAY_TEST_HASTE", factor.to_string());
+        })
+    }
+
+    /// As [`Configured::start`], with a command that the test has changed.
+    pub(crate) fn start_changed(workers: usize, text: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let directory = written(text);
+        let cores: Vec<_> = kernel::allowed_cores().iter().take(workers).map(usize::to_string).collect();
         let mut command = Options::bare();
-        command.arg("-c").arg(directory.path("ringway.toml")).args(["--cores", &cores.join(",")]);
+        command.arg("-c").arg(directory.path(FILE)).args(["--cores", &cores.join(",")]);
         command.args(["--log-format", "json", "--admin", "127.0.0.1:0"]);
+        change(&mut command);
         Self { ringway: Ringway::spawn(command), directory }
     }
 
     fn signal_with(&self, text: &str) -> usize {
-        fs::write(self.directory.path("ringway.toml"), text).unwrap();
+        fs::write(self.directory.path(FILE), text).unwrap();
         let known = self.lines().len();
         self.signal(libc::SIGHUP);
         known

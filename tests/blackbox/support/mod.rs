@@ -5,7 +5,6 @@
 pub(crate) mod acceptor;
 pub(crate) mod backend;
 pub(crate) mod client;
-pub(crate) mod configuration;
 pub(crate) mod configured;
 pub(crate) mod datagram;
 pub(crate) mod deadline;
@@ -25,8 +24,7 @@ pub(crate) mod wire;
 pub(crate) use acceptor::Acceptor;
 pub(crate) use backend::{Backend, Connection, refusing_address};
 pub(crate) use client::{Client, Response};
-pub(crate) use configuration::Configuration;
-pub(crate) use configured::Configured;
+pub(crate) use configured::{Configured, mistakes};
 pub(crate) use deadline::{PATIENCE, eventually};
 pub(crate) use directory::Directory;
 pub(crate) use holding::Holding;
