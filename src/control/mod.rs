@@ -8,5 +8,6 @@ pub mod metrics;
 pub mod process;
 pub mod reload;
 pub mod resolve;
+mod signals;
 pub mod start;
 pub mod supervisor;

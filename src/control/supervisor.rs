@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     future,
     io::{self, Write},
+    mem,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -14,7 +15,6 @@ use std::{
 use crossbeam::channel::TrySendError;
 use tokio::{
     runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
@@ -24,6 +24,7 @@ use super::{
     log::{self, LogFormat},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
     reload::Reload,
+    signals::Signals,
     start::{self, Running},
 };
 use crate::{
@@ -137,6 +138,7 @@ fn serve(
             running,
             source,
             reload: None,
+            reload_again: false,
             format,
             ended: HashSet::new(),
             deadline: None,
@@ -156,29 +158,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often a full mailbox is tried, five milliseconds apart.
 const TELL_ATTEMPTS: usize = 200;
 
-/// The signals that mean something (`signal(7)`); SIGPIPE is ignored since the start of every Rust program.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    hangup: Signal,
-    user1: Signal,
-    user2: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-}
-
 /// What the supervisor waits for.
 enum Wake {
     Stop { limited: bool },
@@ -194,6 +173,8 @@ struct Supervisor {
     source: Source,
     /// Under way until every worker knows the new plan.
     reload: Option<Reload>,
+    /// Asked for while another was under way, which may have read the files before they were changed.
+    reload_again: bool,
     format: LogFormat,
     /// Workers that have accepted their last connection.
     ended: HashSet<usize>,
@@ -219,6 +200,9 @@ impl Supervisor {
                 }
                 Wake::Deadline => self.cut().await,
                 Wake::Events => self.read_events()?,
+            }
+            if self.reload.is_none() && mem::take(&mut self.reload_again) {
+                self.reload().await;
             }
             if self.has_ended().await {
                 self.farewell();
@@ -255,8 +239,12 @@ impl Supervisor {
 
     /// Reads the configuration again. A wrong one changes nothing.
     async fn reload(&mut self) {
-        if self.stopping || self.reload.is_some() {
-            return warn!("not reloading: the last one, or the end, is under way");
+        if self.stopping {
+            return warn!("not reloading: the end is under way");
+        }
+        if self.reload.is_some() {
+            self.reload_again = true;
+            return;
         }
         if matches!(self.source, Source::Flags(_)) {
             return info!("nothing to reload: this instance runs from its command line");

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::support::ringway::message;
 use crate::support::{Backend, Client, Configured, Holding, eventually};
 
 /// A listener by name, on a free port.
@@ -270,6 +271,25 @@ fn a_file_with_a_mistake_changes_nothing_and_is_reported() {
     // It is not stuck: a good file is taken.
     ringway.reload(&to_b);
     assert_eq!(client.get("/").text(), "b");
+}
+
+/// The second order comes when the first file was read and the workers have not all answered.
+#[test]
+fn a_reload_that_is_asked_for_during_another_one_follows_it() {
+    let [a, b] = ["a", "b"].map(Backend::well_behaved);
+    let [to_a, to_b] = [&a, &b].map(|backend| simple("http", &[(&backend.place, 1)]));
+    let ringway = Configured::start(2, &to_a);
+    for _ in 0..20 {
+        let known = ringway.signal_with(&to_b);
+        ringway.wait_line_after(known, "listener of the first file", |line| {
+            message(line).starts_with("listening on ")
+        });
+        ringway.signal_with(&to_a);
+        let lines = || ringway.lines().into_iter().skip(known);
+        let reloads = || lines().filter(|line| message(line) == "reloaded").count();
+        eventually("both reloads", || (reloads() == 2).then_some(()));
+        assert_eq!(ringway.get("/").text(), "a");
+    }
 }
 
 #[test]

@@ -69,7 +69,8 @@ impl Configured {
         Self { ringway: Ringway::spawn(command), directory }
     }
 
-    fn signal_with(&self, text: &str) -> usize {
+    /// Orders a reload with this file and does not wait for it: how many lines were said before.
+    pub(crate) fn signal_with(&self, text: &str) -> usize {
         fs::write(self.directory.path(FILE), text).unwrap();
         let known = self.lines().len();
         self.signal(libc::SIGHUP);
