@@ -152,7 +152,7 @@ tables! {
         strip_prefix: bool = false,
         /// Put this in the place of the matched `path_prefix` before forwarding.
         replace_prefix: String,
-        /// Header fields of the request to write in place of what is there.
+        /// Header fields of the request to write in place of what is there. `host` too: `X-Forwarded-Host` keeps the one that was asked.
         set_request_header: Map<String>,
         /// Header fields to add to the request.
         add_request_header: Map<String>,

@@ -221,6 +221,47 @@ fn fields_are_set_added_and_removed_in_both_directions() {
     }
 }
 
+/// Exactly one goes out, whatever the request looked like; what was asked for can be read beside it.
+#[test]
+fn a_route_can_say_whom_a_request_is_for() {
+    let backend = Backend::well_behaved("a");
+    let ringway = start(
+        &backend,
+        r#"
+        [[route]]
+        path_prefix = "/inner"
+        cluster = "a"
+        set_request_header = { host = " inner.test:81 " }
+        [[route]]
+        path_prefix = "/"
+        cluster = "a"
+        "#,
+    );
+    for (line, fields, asked) in [
+        ("GET /inner HTTP/1.1", "Host: outer.test\r\n", "outer.test"),
+        ("GET /inner HTTP/1.1", "HOST:outer.test:8080\r\nX-A: 1\r\n", "outer.test:8080"),
+        ("GET /inner HTTP/1.1", "X-Forwarded-Host: theirs\r\nhost: outer.test\r\n", "outer.test"),
+        ("GET http://outer.test/inner HTTP/1.1", "Host: outer.test\r\n", "outer.test"),
+        ("GET /inner HTTP/1.0", "", &ringway.address().to_string()),
+        ("GET /inner HTTP/1.1", "Host: outer.test\r\nConnection: host\r\n", "outer.test"),
+    ] {
+        let mut client = ringway.client();
+        client.send(format!("{line}\r\n{fields}\r\n").as_bytes()).unwrap();
+        assert_eq!(client.response().status, 200, "{line} {fields}");
+        let head = backend.last().head;
+        assert_eq!(head.values("host"), ["inner.test:81"], "{line} {fields}");
+        assert_eq!(head.values("x-forwarded-host"), [asked], "{line} {fields}");
+    }
+    let mut client = ringway.client();
+    for (path, host) in [("/inner", "inner.test:81"), ("/", "ringway.test"), ("/inner", "inner.test:81")] {
+        assert_eq!(client.get(path).status, 200);
+        assert_eq!(backend.last().head.values("host"), [host]);
+    }
+    // Two are a mistake as ever.
+    client.send(b"GET /inner HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.response().status, 400);
+}
+
 #[test]
 fn what_frames_a_message_cannot_be_edited() {
     let names = [

@@ -12,7 +12,8 @@ use crate::{
     syntax,
 };
 
-/// Fields that frame a message, belong to one hop or say whom it is for. Ringway writes them.
+/// Fields that frame a message, belong to one hop or say whom it is for. Ringway writes them; only a request's `host`
+/// can be chosen.
 const OURS: [&str; 12] = [
     "connection",
     "content-length",
@@ -28,36 +29,63 @@ const OURS: [&str; 12] = [
     "http2-settings",
 ];
 
+/// Whose fields are changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head {
+    /// The only one that says whom it is for, which may be set.
+    Request,
+    /// Goes back where the request came from.
+    Response,
+}
+
 /// Reads what is set (first) and added (second), and what is removed.
 pub(super) fn edits(
     findings: &mut Findings<'_>,
+    head: Head,
     [set, add]: [&Key<Map<String>>; 2],
     remove: &Key<List<String>>,
 ) -> FieldEdits {
     let mut edits = FieldEdits::default();
     for at in remove.get().map_or(&[][..], |list| &list.0) {
-        edits.remove.extend(name(findings, at));
+        edits.remove.extend(name(findings, head, at));
     }
-    for (key, replaces) in [(set, true), (add, false)] {
-        for (field, text) in key.get().map_or(&[][..], |map| &map.0) {
-            let text = At { place: field.place.clone(), value: text.clone() };
-            let (Some(lower), Some(value)) = (name(findings, field), value(findings, &text)) else {
-                continue;
-            };
-            if replaces && !edits.remove.contains(&lower) {
-                edits.remove.push(lower);
-            }
+    let before = edits.remove.len();
+    for (field, text) in set.get().map_or(&[][..], |map| &map.0) {
+        let text = At { place: field.place.clone(), value: text.clone() };
+        let is_host = head == Head::Request && field.value.eq_ignore_ascii_case("host");
+        let (lower, value) = match is_host {
+            true => (Some("host".into()), host(findings, &text)),
+            false => (name(findings, head, field), value(findings, &text)),
+        };
+        let (Some(lower), Some(value)) = (lower, value) else { continue };
+        if edits.remove.get(before..).is_some_and(|set| set.contains(&lower)) {
+            findings.mistake(&field.place, format!("field `{lower}` is set twice: leave one out"));
+            continue;
+        }
+        edits.remove.push(lower);
+        edits.write.push((field.value.as_str().into(), value.into()));
+    }
+    for (field, text) in add.get().map_or(&[][..], |map| &map.0) {
+        let text = At { place: field.place.clone(), value: text.clone() };
+        if let (Some(_), Some(value)) = (name(findings, head, field), value(findings, &text)) {
             edits.write.push((field.value.as_str().into(), value.into()));
         }
     }
     edits
 }
 
-/// The name in lower case, if it may be changed.
-fn name(findings: &mut Findings<'_>, at: &At<String>) -> Option<Arc<str>> {
+/// The name in lower case, if it may be removed and added.
+fn name(findings: &mut Findings<'_>, head: Head, at: &At<String>) -> Option<Arc<str>> {
     let lower = at.value.to_ascii_lowercase();
     if !syntax::is_token(lower.as_bytes()) {
         findings.mistake(&at.place, format!("{} is no name of a header field", quoted(&at.value)));
+        return None;
+    }
+    if lower == "host" && head == Head::Request {
+        findings.mistake(
+            &at.place,
+            "a request has exactly one field `host`, which can only be set: use `set_request_header`",
+        );
         return None;
     }
     if OURS.contains(&lower.as_str()) {
@@ -70,6 +98,22 @@ fn name(findings: &mut Findings<'_>, at: &At<String>) -> Option<Arc<str>> {
         return None;
     }
     Some(lower.into())
+}
+
+/// Whom a request is for: a host, with or without a port.
+pub(super) fn host<'a>(findings: &mut Findings<'_>, at: &'a At<String>) -> Option<&'a str> {
+    let host = at.value.trim_matches([' ', '\t']);
+    if host.is_empty() || !syntax::is_host(host.as_bytes()) {
+        findings.mistake(
+            &at.place,
+            format!(
+                "{} is no host: write one such as `example.com` or `example.com:8443`",
+                quoted(&at.value)
+            ),
+        );
+        return None;
+    }
+    Some(host)
 }
 
 /// A value that can be written, without blanks around it.

@@ -17,7 +17,6 @@ use crate::{
         read::{At, Key, Tables},
     },
     limits::{FIXED_BODY_BYTES_MAX, ROUTES_MAX},
-    syntax,
 };
 
 /// A route and where it was written.
@@ -209,11 +208,7 @@ fn redirect(
     if let Some(at) = table.scheme.given().filter(|at| !matches!(at.value.as_str(), "http" | "https")) {
         findings.mistake(&at.place, "this is no scheme: write `http` or `https`");
     }
-    if let Some(at) =
-        table.host.given().filter(|at| at.value.is_empty() || !syntax::is_host(at.value.as_bytes()))
-    {
-        findings.mistake(&at.place, "this is no host: write one such as `example.com` or `example.com:8443`");
-    }
+    let host = table.host.given().and_then(|at| edits::host(findings, at));
     if let (Some(at), true) = (table.prefix.given(), table.path.get().is_some()) {
         findings.mistake(&at.place, "write `path` or `prefix`, not both");
     }
@@ -232,7 +227,7 @@ fn redirect(
     (findings.mistakes.len() == known).then(|| Redirect {
         status,
         scheme: text(&table.scheme),
-        host: text(&table.host),
+        host: host.map(Arc::from),
         path: whole.or(prefix),
     })
 }
@@ -292,6 +287,7 @@ fn rewrite(
     });
     let request = edits::edits(
         findings,
+        edits::Head::Request,
         [&route.set_request_header, &route.add_request_header],
         &route.remove_request_header,
     );
@@ -303,6 +299,7 @@ fn rewrite(
     }
     let response = edits::edits(
         findings,
+        edits::Head::Response,
         [&route.set_response_header, &route.add_response_header],
         &route.remove_response_header,
     );

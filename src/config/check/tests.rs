@@ -235,6 +235,20 @@ fn routes_and_what_they_do() {
         &["`content-length`", "leave it out"],
     );
     one(&with("cluster = \"web\"\nset_response_header = { a = \"b\\nc\" }"), 11, &["control characters"]);
+    let host = |edit: &str| with(&format!("cluster = \"web\"\n{edit}"));
+    for wrong in ["", "a b", "a,b", "http://a", "a:b", "a/", "user@a", "bücher.de"] {
+        one(
+            &host(&format!("set_request_header = {{ Host = \"{wrong}\" }}")),
+            11,
+            &["is no host", "`example.com`"],
+        );
+    }
+    for edit in ["add_request_header = { host = \"a\" }", "remove_request_header = \"HOST\""] {
+        one(&host(edit), 11, &["exactly one", "`set_request_header`"]);
+    }
+    one(&host("set_response_header = { host = \"a\" }"), 11, &["cannot be changed"]);
+    one(&host("set_request_header = { host = \"a\", Host = \"b\" }"), 11, &["`host` is set twice"]);
+    one(&host("set_response_header = { x-a = \"a\", X-A = \"b\" }"), 11, &["`x-a` is set twice"]);
 }
 
 #[test]
