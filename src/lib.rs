@@ -13,6 +13,7 @@ pub mod control;
 pub mod date;
 pub mod demo;
 pub mod fault;
+pub mod health;
 pub mod http;
 pub mod io;
 pub mod limits;

@@ -14,10 +14,11 @@ use std::{
 pub use self::setup::{Picked, Setup, Wish};
 use crate::{
     blueprint::Blueprint,
-    cluster::{Cluster, attempt::Attempt},
+    cluster::{Cluster, Membership, attempt::Attempt, reports::Reports},
     config::plan::{HeaderPolicy, Timeouts},
     date::DateCache,
     fault::{Fault, Kind},
+    health::standing::Standing,
     io::{
         alarm::{self, Alarms},
         buffer::BufferPool,
@@ -44,6 +45,8 @@ pub struct Shard {
     pub scratch: RefCell<Vec<u8>>,
     /// Where datagrams lie while they are passed on; never held across a wait.
     pub tray: RefCell<Option<Box<Tray>>>,
+    /// What control is to hear of its backends.
+    pub reports: Rc<Reports>,
     setup: RefCell<Rc<Setup>>,
     /// What was in force before, for what other workers still send by it.
     before: RefCell<Option<Rc<Setup>>>,
@@ -60,10 +63,13 @@ impl Shard {
         blueprint: Arc<Blueprint>,
         stats: Arc<WorkerStats>,
         backends: &BackendCells,
+        standings: &[Vec<Standing>],
         offset: usize,
     ) -> io::Result<Rc<Self>> {
         let plan = Arc::clone(&blueprint.plan);
-        let clusters = build_clusters(&blueprint, backends, offset, None);
+        let reports = Rc::<Reports>::default();
+        let made = Made { blueprint: &blueprint, backends, standings, offset };
+        let clusters = made.clusters(None, &reports);
         Ok(Rc::new(Shard {
             buffers: BufferPool::new(Arc::clone(&stats)),
             pipes: PipePool::new(Arc::clone(&stats)),
@@ -71,6 +77,7 @@ impl Shard {
             date: DateCache::default(),
             scratch: RefCell::new(Vec::with_capacity(4096)),
             setup: RefCell::new(Setup::new(blueprint, clusters, offset)),
+            reports,
             before: RefCell::default(),
             timeouts: Cell::new(plan.timeouts),
             headers: Cell::new(plan.headers),
@@ -99,8 +106,9 @@ impl Shard {
     }
 
     /// Balances by another blueprint from now on. What is in progress goes on where it is.
-    pub fn renew(&self, blueprint: Arc<Blueprint>, backends: &BackendCells) {
-        let clusters = build_clusters(&blueprint, backends, self.offset, Some(&self.setup()));
+    pub fn renew(&self, blueprint: Arc<Blueprint>, backends: &BackendCells, standings: &[Vec<Standing>]) {
+        let made = Made { blueprint: &blueprint, backends, standings, offset: self.offset };
+        let clusters = made.clusters(Some(&self.setup()), &self.reports);
         self.timeouts.set(blueprint.plan.timeouts);
         self.headers.set(blueprint.plan.headers);
         let old = self.setup.replace(Setup::new(blueprint, clusters, self.offset));
@@ -125,11 +133,28 @@ impl Shard {
         Supplies { buffers: &self.buffers, pipes: &self.pipes, stats: &self.stats }
     }
 
-    /// Counts a failure where it belongs; one that ends with its connection's order to end is counted there.
-    pub fn blame(&self, attempt: &Attempt, fault: Fault) {
+    /// Counts a failure where it belongs; one that ends with its connection's order to end is counted there. `reused` is
+    /// the connection if it had served before.
+    pub fn blame(&self, attempt: &Attempt, fault: Fault, reused: bool) {
         if fault.kind != Kind::Cut {
             self.stats.count(fault.counter());
-            attempt.failed(fault, alarm::now());
+            attempt.failed(fault, reused, alarm::now());
+        }
+    }
+
+    /// Counts a failure that says nothing of its backend's health.
+    pub fn note(&self, attempt: &Attempt, fault: Fault) {
+        self.stats.count(fault.counter());
+        attempt.backend().count(fault);
+    }
+
+    /// Control has told how backends stand.
+    pub fn told(&self, news: &[((usize, usize), Standing)]) {
+        let (setup, now) = (self.setup(), alarm::now());
+        for ((cluster, backend), standing) in news {
+            if let Some(cluster) = setup.clusters.get(*cluster) {
+                cluster.told(*backend, *standing, now);
+            }
         }
     }
 
@@ -163,25 +188,35 @@ impl Shard {
     }
 }
 
-/// The worker's clusters; those that were there before under the same name are changed in place.
-fn build_clusters(
-    blueprint: &Blueprint,
-    backends: &BackendCells,
+/// What a worker's clusters are made from.
+struct Made<'a> {
+    blueprint: &'a Blueprint,
+    backends: &'a BackendCells,
+    standings: &'a [Vec<Standing>],
     offset: usize,
-    before: Option<&Setup>,
-) -> Vec<Rc<Cluster>> {
-    let known = |name: &str| {
-        let before = before?;
-        let at = before.plan().clusters.iter().position(|cluster| *cluster.name == *name)?;
-        before.clusters.get(at).cloned()
-    };
-    let planned = blueprint.plan.clusters.iter().zip(&blueprint.layouts).zip(backends);
-    let build = planned.map(|((plan, layout), stats)| match known(&plan.name) {
-        Some(cluster) => {
-            cluster.update(plan, Arc::clone(layout), stats, offset);
-            cluster
-        }
-        None => Cluster::new(plan, Arc::clone(layout), stats, offset),
-    });
-    build.collect()
+}
+
+impl Made<'_> {
+    /// The clusters; those that were there before under the same name are changed in place.
+    fn clusters(&self, before: Option<&Setup>, reports: &Rc<Reports>) -> Vec<Rc<Cluster>> {
+        let known = |name: &str| {
+            let before = before?;
+            let at = before.plan().clusters.iter().position(|cluster| *cluster.name == *name)?;
+            before.clusters.get(at).cloned()
+        };
+        let Blueprint { plan, layouts, .. } = self.blueprint;
+        let planned = plan.clusters.iter().zip(layouts).zip(self.backends).enumerate();
+        let build = planned.map(|(place, ((plan, layout), stats))| {
+            let standings = self.standings.get(place).map_or(&[][..], Vec::as_slice);
+            let membership = Membership { place, plan, layout, stats, standings, offset: self.offset };
+            match known(&plan.name) {
+                Some(cluster) => {
+                    cluster.update(&membership);
+                    cluster
+                }
+                None => Cluster::new(&membership, Rc::clone(reports)),
+            }
+        });
+        build.collect()
+    }
 }

@@ -158,6 +158,7 @@ impl Worker {
             core,
             blueprint,
             backends: cells.backends,
+            standings: Vec::new(),
             flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
             sockets: bound.sockets.into_iter().map(|socket| (0, socket)).collect(),
             mailbox,

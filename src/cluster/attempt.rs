@@ -1,25 +1,36 @@
 //! An attempt: one request or connection at one backend, from the pick to its end, however it ends.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{Cluster, backend::Backend};
-use crate::{fault::Fault, io::alarm::Millis};
+use crate::{
+    fault::Fault,
+    health::standing::{Failure, Standing, TrialEnd},
+    io::alarm::Millis,
+};
 
 /// Counts as in flight at its backend until it is dropped.
 pub struct Attempt {
     cluster: Rc<Cluster>,
     backend: Rc<Backend>,
+    /// It is to show whether an ejected backend is back, and has not shown it yet.
+    is_trial: Cell<bool>,
 }
 
 impl Attempt {
     /// For what the cluster's selector has just picked or been told of.
-    pub(super) fn new(cluster: Rc<Cluster>, backend: Rc<Backend>) -> Self {
-        Attempt { cluster, backend }
+    pub(super) fn new(cluster: Rc<Cluster>, backend: Rc<Backend>, is_trial: bool) -> Self {
+        Attempt { cluster, backend, is_trial: Cell::new(is_trial) }
     }
 
     /// Whom it goes to.
     pub fn backend(&self) -> &Rc<Backend> {
         &self.backend
+    }
+
+    /// False when the backend takes no more work since it was picked.
+    pub fn is_welcome(&self) -> bool {
+        self.is_trial.get() || self.backend.record().standing() != Standing::Out
     }
 
     /// A connection was made, to the endpoint at this place.
@@ -28,26 +39,59 @@ impl Attempt {
         self.cluster.reconsider(&self.backend, now);
     }
 
-    /// The endpoint at this place has answered.
+    /// The endpoint at this place has answered, after a connection to it or without one.
     pub fn answered(&self, place: usize, now: Millis) {
         self.backend.answered(place);
         self.cluster.reconsider(&self.backend, now);
+        self.succeeded();
     }
 
-    /// It has failed: the backend is set aside if it is to blame.
-    pub fn failed(&self, fault: Fault, now: Millis) {
+    /// It has failed: the backend is set aside if it is to blame. `reused` is the connection if it had served before.
+    pub fn failed(&self, fault: Fault, reused: bool, now: Millis) {
         self.backend.blame(fault, now);
         self.cluster.reconsider(&self.backend, now);
+        if let Some(failure) = Failure::of(fault, reused) {
+            self.cluster.failed(&self.backend, failure, self.is_trial.take());
+        }
     }
 
     /// The first byte of the response has come, or the wait for it was given up.
     pub fn responded(&self, first_byte: Duration, now: Millis) {
         self.cluster.responded(&self.backend, first_byte, now);
     }
+
+    /// A response with this status has begun, which is all that a trial asks for.
+    pub fn answered_with(&self, status: u16) {
+        if status >= 500 && self.cluster.counts_5xx() {
+            self.cluster.failed(&self.backend, Failure::Status5xx, self.is_trial.take());
+        } else if self.is_trial.take() {
+            self.cluster.ended_trial(&self.backend, TrialEnd::Succeeded);
+        }
+    }
+
+    /// The response is whole.
+    pub fn completed(&self, status: u16) {
+        if status < 500 || !self.cluster.counts_5xx() {
+            self.succeeded();
+        }
+    }
+
+    /// It has done what it was for.
+    pub fn succeeded(&self) {
+        if self.is_trial.take() {
+            self.cluster.ended_trial(&self.backend, TrialEnd::Succeeded);
+        }
+        if self.backend.record().awaits_success() {
+            self.cluster.succeeded(&self.backend);
+        }
+    }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        if self.is_trial.get() {
+            self.cluster.ended_trial(&self.backend, TrialEnd::Unused);
+        }
         self.cluster.finished(&self.backend);
     }
 }

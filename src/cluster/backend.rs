@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::setback::Setback;
+use super::{record::Record, setback::Setback};
 use crate::{
     addr::Endpoint,
     config::plan::BackendPlan,
@@ -25,10 +25,13 @@ pub struct Backend {
     endpoints: Vec<Endpoint>,
     /// Which endpoint worked last.
     preferred: Cell<usize>,
-    /// Its place in its cluster; `None` once it has left.
-    index: Cell<Option<usize>>,
+    /// Its cluster's place in the plan, and its own in there; `None` once it has left.
+    place: Cell<Option<(usize, usize)>>,
     sources: RefCell<Rc<Sources>>,
     setback: Cell<Setback>,
+    record: Cell<Record>,
+    /// It is among those control is to hear of.
+    is_reported: Cell<bool>,
     pool: IdlePool,
     stats: Arc<BackendStats>,
 }
@@ -40,9 +43,11 @@ impl Backend {
             name: Arc::clone(&plan.name),
             endpoints: plan.endpoints.clone(),
             preferred: Cell::new(0),
-            index: Cell::new(None),
+            place: Cell::new(None),
             sources: RefCell::new(Rc::new(Sources::new(Arc::default(), 0))),
             setback: Cell::default(),
+            record: Cell::default(),
+            is_reported: Cell::new(false),
             pool: IdlePool::new(Arc::clone(&stats)),
             stats,
         }
@@ -54,20 +59,53 @@ impl Backend {
     }
 
     /// It is at this place of its cluster from now on, and connections to it are made from here.
-    pub fn joins(&self, index: usize, sources: Rc<Sources>) {
-        self.index.set(Some(index));
+    pub fn joins(&self, place: (usize, usize), sources: Rc<Sources>) {
+        self.place.set(Some(place));
         self.sources.replace(sources);
     }
 
     /// It is no member any more: what is in progress goes on, what is idle ends.
     pub fn leaves(&self) {
-        self.index.set(None);
+        self.place.set(None);
         self.pool.clear();
     }
 
     /// Its place in its cluster, if it still has one.
     pub fn index(&self) -> Option<usize> {
-        self.index.get()
+        self.place.get().map(|(_, index)| index)
+    }
+
+    /// Its cluster's place in the plan, and its own in there.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        self.place.get()
+    }
+
+    /// What this worker has seen of it.
+    pub fn record(&self) -> Record {
+        self.record.get()
+    }
+
+    /// Replaces what this worker has seen of it.
+    pub fn set_record(&self, record: Record) {
+        self.record.set(record);
+    }
+
+    /// Takes the trial it may have, if there is one.
+    pub fn begin_trial(&self) -> bool {
+        let mut record = self.record.get();
+        let begun = record.begin_trial();
+        self.record.set(record);
+        begun
+    }
+
+    /// True while control is to hear of it.
+    pub fn is_reported(&self) -> bool {
+        self.is_reported.get()
+    }
+
+    /// Notes whether control is to hear of it.
+    pub fn set_reported(&self, is_reported: bool) {
+        self.is_reported.set(is_reported);
     }
 
     /// The name in logs and metrics.
@@ -115,10 +153,20 @@ impl Backend {
         Rc::clone(&self.sources.borrow())
     }
 
-    /// Counts a failure that happened with it, and sets it aside if it is to blame.
+    /// Counts a failure that happened with it, and sets it aside if no connection could be made.
     pub fn blame(&self, fault: Fault, now: Millis) {
+        self.count(fault);
+        if matches!(fault.counter(), Count::FaultUpstreamConnect | Count::FaultUpstreamConnectTimeout) {
+            self.refused(now);
+        }
+    }
+
+    /// Counts a failure that happened with it.
+    pub fn count(&self, fault: Fault) {
         match fault.counter() {
-            Count::FaultUpstreamConnect | Count::FaultUpstreamConnectTimeout => self.refused(now),
+            Count::FaultUpstreamConnect | Count::FaultUpstreamConnectTimeout => {
+                self.stats.count(BackendCount::ConnectFailures);
+            }
             Count::FaultUpstreamReset => self.stats.count(BackendCount::Resets),
             Count::FaultUpstreamTimeout => self.stats.count(BackendCount::Timeouts),
             Count::FaultUpstreamMalformed => self.stats.count(BackendCount::Malformed),
@@ -133,7 +181,6 @@ impl Backend {
 
     /// A connection could not be made.
     fn refused(&self, now: Millis) {
-        self.stats.count(BackendCount::ConnectFailures);
         let mut setback = self.setback.get();
         let fresh = setback == Setback::default();
         if setback.failed(now) {
@@ -154,6 +201,11 @@ impl Backend {
     /// The endpoint at this place has shown that it is there, which forgives everything.
     pub fn answered(&self, place: usize) {
         self.preferred.set(place);
+        self.forgive();
+    }
+
+    /// It is not set aside any more.
+    pub fn forgive(&self) {
         if self.setback.replace(Setback::default()) != Setback::default() {
             self.stats.lower(BackendLevel::Skipped);
         }

@@ -1,24 +1,34 @@
 //! Clusters and backends as one worker sees them: who may be asked, who was refused lately, what is in progress.
 //!
-//! This is the seam for health: whether a backend may be asked is decided in [`Cluster::reconsider`].
+//! Whether a backend may be asked is decided in [`Cluster::reconsider`], from what control says of it and from what this
+//! worker has just seen.
 
 pub mod attempt;
 pub mod backend;
+pub mod record;
+pub mod reports;
 pub mod setback;
 pub mod tried;
 
 use std::{
-    cell::RefCell, cmp::Reverse, collections::BinaryHeap, net::IpAddr, rc::Rc, sync::Arc, time::Duration,
+    cell::{Cell, RefCell},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
-use self::{attempt::Attempt, backend::Backend, tried::Tried};
+use self::{attempt::Attempt, backend::Backend, reports::Reports, tried::Tried};
 use crate::{
     balance::{
         layout::Layout,
         roster::Fitness,
         selector::{Request, Selector},
     },
-    config::plan::ClusterPlan,
+    config::plan::{ClusterPlan, cluster::OnDown},
+    health::standing::{Failure, Standing, TrialEnd},
     io::alarm::{self, Millis},
     stats::{names::BackendCount, worker::BackendStats},
     upstream::source::Sources,
@@ -28,6 +38,10 @@ use crate::{
 /// goes on at the backend it was given to.
 pub struct Cluster {
     members: RefCell<Members>,
+    reports: Rc<Reports>,
+    /// A status of 500 to 599 is a failure.
+    counts_5xx: Cell<bool>,
+    on_down: Cell<OnDown>,
 }
 
 struct Members {
@@ -35,56 +49,94 @@ struct Members {
     selector: Selector,
     /// Who was set aside, and until when.
     returning: BinaryHeap<Reverse<(Millis, usize)>>,
+    /// Who may have a trial: the next request is it.
+    trials: Vec<usize>,
+}
+
+/// What a cluster is made from, or changed to.
+pub struct Membership<'a> {
+    /// Its place in the plan.
+    pub place: usize,
+    /// Its plan.
+    pub plan: &'a ClusterPlan,
+    /// How it chooses.
+    pub layout: &'a Arc<Layout>,
+    /// The worker's cells of its backends, in the order of the plan.
+    pub stats: &'a [Arc<BackendStats>],
+    /// How its backends stand, in the same order; who is missing is up.
+    pub standings: &'a [Standing],
+    /// Makes rotating selectors of different workers and instances start apart.
+    pub offset: usize,
+}
+
+impl Members {
+    /// One that may have a trial, and has it now.
+    fn begin_trial(&mut self, tried: &Tried) -> Option<usize> {
+        let place = self.trials.iter().position(|index| !tried.indices().contains(index))?;
+        let index = self.trials.swap_remove(place);
+        let begun = self.backends.get(index)?.begin_trial();
+        begun.then(|| self.selector.started(index)).map(|()| index)
+    }
+}
+
+/// Where a backend is among others.
+fn backend_of(all: &[Rc<Backend>], one: &Rc<Backend>) -> Option<usize> {
+    let index = one.index()?;
+    all.get(index).filter(|other| Rc::ptr_eq(other, one)).map(|_| index)
 }
 
 impl Cluster {
-    /// The worker's own copy of a planned cluster. `offset` makes rotating selectors of different workers and
-    /// instances start apart.
-    pub fn new(
-        plan: &ClusterPlan,
-        layout: Arc<Layout>,
-        stats: &[Arc<BackendStats>],
-        offset: usize,
-    ) -> Rc<Self> {
-        let selector = Selector::new(Arc::clone(&layout), offset as u64, alarm::now());
-        let members = Members { backends: Vec::new(), selector, returning: BinaryHeap::new() };
-        let cluster = Rc::new(Cluster { members: RefCell::new(members) });
-        cluster.update(plan, layout, stats, offset);
+    /// The worker's own copy of a planned cluster.
+    pub fn new(membership: &Membership<'_>, reports: Rc<Reports>) -> Rc<Self> {
+        let selector = Selector::new(Arc::clone(membership.layout), membership.offset as u64, alarm::now());
+        let returning = BinaryHeap::new();
+        let members = Members { backends: Vec::new(), selector, returning, trials: Vec::new() };
+        let cluster = Rc::new(Cluster {
+            members: RefCell::new(members),
+            reports,
+            counts_5xx: Cell::new(false),
+            on_down: Cell::default(),
+        });
+        cluster.update(membership);
         cluster
     }
 
     /// Changes the members. A backend that was there before, under the same name and at the same endpoints, keeps its
-    /// connections and all that is known of it. `layout` is the new plan's.
-    pub fn update(
-        &self,
-        plan: &ClusterPlan,
-        layout: Arc<Layout>,
-        stats: &[Arc<BackendStats>],
-        offset: usize,
-    ) {
+    /// connections and all that is known of it.
+    pub fn update(&self, membership: &Membership<'_>) {
+        let Membership { place, plan, layout, stats, standings, offset } = *membership;
         let now = alarm::now();
+        self.counts_5xx.set(plan.circuit.count_5xx);
+        self.on_down.set(plan.on_down);
         let mut members = self.members.borrow_mut();
         let sources = Rc::new(Sources::new(Arc::clone(&plan.sources), offset));
         let old = std::mem::take(&mut members.backends);
-        let mut selector = Selector::new(layout, offset as u64, now);
+        let places: HashMap<&str, usize> =
+            old.iter().enumerate().map(|(index, backend)| (backend.name(), index)).collect();
+        let mut selector = Selector::new(Arc::clone(layout), offset as u64, now);
         for (index, (plan, stats)) in plan.backends.iter().zip(stats).enumerate() {
-            let kept = old.iter().enumerate().find(|(_, backend)| backend.is(plan));
+            let known =
+                places.get(&*plan.name).and_then(|old_index| Some((*old_index, old.get(*old_index)?)));
+            let kept = known.filter(|(_, backend)| backend.is(plan));
             if let Some((old_index, _)) = kept {
                 selector.inherit(index, &members.selector, old_index);
             }
             let fresh = || Rc::new(Backend::new(plan, Arc::clone(stats)));
             let backend = kept.map_or_else(fresh, |(_, backend)| Rc::clone(backend));
-            backend.joins(index, Rc::clone(&sources));
+            backend.joins((place, index), Rc::clone(&sources));
             members.backends.push(backend);
-        }
-        for gone in old.iter().filter(|old| !members.backends.iter().any(|new| Rc::ptr_eq(old, new))) {
-            gone.leaves();
         }
         members.selector = selector;
         members.returning.clear();
+        members.trials.clear();
         let backends = members.backends.clone();
         drop(members);
-        backends.iter().for_each(|backend| self.reconsider(backend, now));
+        for gone in old.iter().filter(|old| backend_of(&backends, old).is_none()) {
+            gone.leaves();
+        }
+        for (index, backend) in backends.iter().enumerate() {
+            self.stands(backend, standings.get(index).copied().unwrap_or_default(), now);
+        }
     }
 
     /// It is in no plan any more: all its backends leave.
@@ -120,27 +172,97 @@ impl Cluster {
         }
         self.readmit(now);
         let mut members = self.members.borrow_mut();
+        let trial = if members.trials.is_empty() { None } else { members.begin_trial(tried) };
+        let is_trial = trial.is_some();
         let request = Request { key, tried: tried.indices(), now };
-        let index = members.selector.pick(request).or_else(|| members.selector.pick_ailing(request))?;
+        let index = trial
+            .or_else(|| members.selector.pick(request))
+            .or_else(|| members.selector.pick_ailing(request))?;
         tried.add(index);
         let backend = members.backends.get(index)?;
         backend.stats().count(BackendCount::Picks);
-        Some(Attempt::new(Rc::clone(self), Rc::clone(backend)))
+        Some(Attempt::new(Rc::clone(self), Rc::clone(backend), is_trial))
     }
 
-    /// The backend at this place, for a client that is pinned to it: `None` when it was tried or is set aside. One that
-    /// takes no new clients keeps its old ones.
-    pub fn pick_pinned(self: &Rc<Self>, place: usize, tried: &mut Tried, now: Millis) -> Option<Attempt> {
+    /// The backend at this place, for a client that is pinned to it: `None` when it was tried, is out or set aside. One
+    /// that drains keeps its old clients, and an ejected one may have its trial with one of them.
+    pub fn pick_pinned(self: &Rc<Self>, index: usize, tried: &mut Tried, now: Millis) -> Option<Attempt> {
         self.readmit(now);
         let mut members = self.members.borrow_mut();
-        let backend = members.backends.get(place).cloned()?;
-        if tried.indices().contains(&place) || backend.set_aside_until(now).is_some() {
+        let backend = members.backends.get(index).cloned()?;
+        if tried.indices().contains(&index) {
             return None;
         }
-        members.selector.started(place);
-        tried.add(place);
+        let is_trial = backend.begin_trial();
+        let takes_clients = matches!(backend.record().standing(), Standing::Up | Standing::Drain);
+        if !is_trial && (!takes_clients || backend.set_aside_until(now).is_some()) {
+            return None;
+        }
+        members.selector.started(index);
+        tried.add(index);
         backend.stats().count(BackendCount::Picks);
-        Some(Attempt::new(Rc::clone(self), backend))
+        Some(Attempt::new(Rc::clone(self), backend, is_trial))
+    }
+
+    /// Control has told how a backend stands.
+    pub fn told(&self, index: usize, standing: Standing, now: Millis) {
+        let backend = self.members.borrow().backends.get(index).cloned();
+        if let Some(backend) = backend {
+            self.stands(&backend, standing, now);
+        }
+    }
+
+    fn stands(&self, backend: &Rc<Backend>, standing: Standing, now: Millis) {
+        let mut record = backend.record();
+        let before = record.standing();
+        record.stands(standing);
+        backend.set_record(record);
+        if standing == Standing::Up && before != Standing::Up {
+            backend.forgive();
+        }
+        if standing == Standing::Out && before != Standing::Out {
+            backend.pool().clear();
+        }
+        if standing == Standing::Trial
+            && let Some(index) = backend.index()
+        {
+            self.members.borrow_mut().trials.push(index);
+        }
+        if record.has_news() {
+            self.reports.add(backend);
+        }
+        self.reconsider(backend, now);
+    }
+
+    /// True when a status of 500 to 599 is a failure.
+    fn counts_5xx(&self) -> bool {
+        self.counts_5xx.get()
+    }
+
+    /// Something has failed at a backend, be it its trial or not.
+    fn failed(&self, backend: &Rc<Backend>, failure: Failure, is_trial: bool) {
+        let mut record = backend.record();
+        record.failed(failure);
+        if is_trial {
+            record.end_trial(TrialEnd::Failed);
+        }
+        backend.set_record(record);
+        self.reports.add(backend);
+    }
+
+    /// Something has succeeded after what control knows as failures.
+    fn succeeded(&self, backend: &Rc<Backend>) {
+        let mut record = backend.record();
+        record.succeeded();
+        backend.set_record(record);
+        self.reports.add(backend);
+    }
+
+    fn ended_trial(&self, backend: &Rc<Backend>, end: TrialEnd) {
+        let mut record = backend.record();
+        record.end_trial(end);
+        backend.set_record(record);
+        self.reports.add(backend);
     }
 
     /// Those whose time is over may be asked again.
@@ -163,7 +285,9 @@ impl Cluster {
     fn reconsider(&self, backend: &Backend, now: Millis) {
         let Some(index) = backend.index() else { return };
         let mut members = self.members.borrow_mut();
-        let fitness = match backend.set_aside_until(now) {
+        let set_aside = backend.set_aside_until(now);
+        let fitness = match set_aside {
+            _ if backend.record().standing() != Standing::Up => Fitness::Out,
             // Every failure while it is set aside comes by here; it returns once.
             Some(until) => {
                 let known = members.returning.iter().any(|Reverse(noted)| *noted == (until, index));
@@ -177,6 +301,7 @@ impl Cluster {
         members.selector.set_fitness(index, fitness, now);
     }
 
+    /// A request or connection has come to its end.
     fn finished(&self, backend: &Backend) {
         if let Some(index) = backend.index() {
             self.members.borrow_mut().selector.finished(index);
@@ -212,7 +337,9 @@ mod tests {
     fn cluster(backends: &[&str]) -> Rc<Cluster> {
         let (blueprint, view) = planned(backends);
         let layout = Arc::clone(&blueprint.layouts[0]);
-        Cluster::new(&blueprint.plan.clusters[0], layout, &view.workers[0].backends[0], 0)
+        let (plan, stats) = (&blueprint.plan.clusters[0], &view.workers[0].backends[0]);
+        let membership = Membership { place: 0, plan, layout: &layout, stats, standings: &[], offset: 0 };
+        Cluster::new(&membership, Rc::default())
     }
 
     fn names(cluster: &Rc<Cluster>, count: usize, now: Millis) -> Vec<String> {
@@ -235,12 +362,12 @@ mod tests {
         let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2"]);
         let now = alarm::now();
         let first = cluster.pick(&mut Tried::default(), 0, now).unwrap();
-        first.failed(REFUSED, now);
+        first.failed(REFUSED, false, now);
         let other = names(&cluster, 1, now + 1);
         assert_ne!(other[0], first.backend().name());
         assert!(names(&cluster, 4, now + 1).iter().all(|name| *name == other[0]));
         let second = cluster.pick(&mut Tried::default(), 0, now).unwrap();
-        second.failed(REFUSED, now);
+        second.failed(REFUSED, false, now);
         assert!(cluster.pick(&mut Tried::default(), 0, now + 1).is_some());
         assert!(names(&cluster, 4, now + 1_000).contains(&first.backend().name().to_owned()));
     }
@@ -250,7 +377,7 @@ mod tests {
         let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
         let now = alarm::now();
         let first = cluster.pick(&mut Tried::default(), 0, now).unwrap();
-        first.failed(REFUSED, now);
+        first.failed(REFUSED, false, now);
         let name = first.backend().name().to_owned();
         for later in 1..1_000 {
             assert!(!names(&cluster, 1, now + later).contains(&name), "asked again after {later} ms");
@@ -268,7 +395,9 @@ mod tests {
             if first.backend().name() == "127.0.0.1:2" { (first, second) } else { (second, first) };
         let (blueprint, view) = planned(&["127.0.0.1:3", "127.0.0.1:2"]);
         let layout = Arc::clone(&blueprint.layouts[0]);
-        cluster.update(&blueprint.plan.clusters[0], layout, &view.workers[0].backends[0], 0);
+        let (plan, stats) = (&blueprint.plan.clusters[0], &view.workers[0].backends[0]);
+        let membership = Membership { place: 0, plan, layout: &layout, stats, standings: &[], offset: 0 };
+        cluster.update(&membership);
         assert_eq!((stays.backend().index(), leaves.backend().index()), (Some(1), None));
         assert_eq!(cluster.members.borrow().selector.in_flight(1), 1);
         drop((stays, leaves));

@@ -10,7 +10,7 @@ use super::{
     Checked, cores,
     plan::{
         BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, RoutePlan, Timeouts,
-        cluster::{HashKey, SameSite, Sticky, StickyCookie},
+        cluster::{CircuitPlan, Duty, HashKey, OnDown, SameSite, Sticky, StickyCookie},
         route::{Action, FieldEdits, HostMatch, PathMatch, RedirectPath},
     },
 };
@@ -105,7 +105,13 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         backends,
         send_proxy,
         sources,
+        circuit,
+        on_down,
     } = cluster;
+    let on_down = match on_down {
+        OnDown::Keep => "keep",
+        OnDown::Close => "close",
+    };
     let backends = backends.iter().zip(addresses).map(|(backend, address)| backend_table(backend, address));
     table([
         ("name", Some(text(name))),
@@ -116,6 +122,8 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         ("send_proxy", send_proxy.map(|version| text(version.name()))),
         ("source", (!sources.is_empty()).then(|| texts(sources.iter()))),
         ("sticky", sticky.as_ref().map(|sticky| sticky_table(sticky, key_given))),
+        ("on_down", Some(text(on_down))),
+        ("circuit", Some(circuit_table(circuit))),
         ("backend", Some(Tree::Tables(backends.collect()))),
     ])
 }
@@ -132,13 +140,44 @@ fn hash_key_value(hash_key: &HashKey) -> Option<Tree> {
 }
 
 fn backend_table(backend: &BackendPlan, address: &BackendAddress) -> Tree {
-    let BackendPlan { name, endpoints: _, weight, backup } = backend;
+    let BackendPlan { name, endpoints: _, weight, backup, duty } = backend;
+    let state = match duty {
+        Duty::Ready => "ready",
+        Duty::Drain => "drain",
+        Duty::Maint => "maint",
+    };
     let address = BackendAddress { weight: BackendAddress::DEFAULT_WEIGHT, ..address.clone() };
     table([
         ("address", Some(text(address))),
         ("name", Some(text(name))),
         ("weight", Some((*weight).into())),
         ("backup", Some((*backup).into())),
+        ("state", Some(text(state))),
+    ])
+}
+
+fn circuit_table(circuit: &CircuitPlan) -> Tree {
+    let CircuitPlan {
+        failures,
+        window,
+        open,
+        open_max,
+        count_5xx,
+        outlier,
+        outlier_interval,
+        panic_threshold_percent,
+    } = circuit;
+    table([
+        ("failures", Some((*failures).into())),
+        ("window", Some((*window).into())),
+        ("open", Some((*open).into())),
+        ("open_max", Some((*open_max).into())),
+        ("count_5xx", Some((*count_5xx).into())),
+        ("outlier_ratio", outlier.ratio.map(Tree::Float)),
+        ("outlier_interval", Some((*outlier_interval).into())),
+        ("outlier_requests", Some(outlier.requests_min.into())),
+        ("outlier_max", Some(outlier.ejected_max_percent.into())),
+        ("panic_threshold", Some((*panic_threshold_percent).into())),
     ])
 }
 

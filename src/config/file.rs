@@ -10,7 +10,10 @@ pub(super) use self::value::{
     BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, SecretKey,
 };
 use super::{
-    plan::{Mode, cluster::SameSite},
+    plan::{
+        Mode,
+        cluster::{Duty, OnDown, SameSite},
+    },
     read::{List, Map, Tables, tables},
 };
 use crate::{
@@ -74,6 +77,10 @@ tables! {
         source: List<IpAddr>,
         /// Keeps a client with its backend.
         sticky: Sticky,
+        /// When failing live requests take a backend out, and for how long.
+        circuit: Circuit,
+        /// What becomes of the work at a backend that goes down or is ejected: `keep` lets it go on as far as it can, `close` resets its connections.
+        on_down: OnDown = "keep",
         /// The backends: addresses such as `10.0.0.1:8080` or `http://web:80;weight=3`, or tables.
         backend: List<BackendItem>,
     }
@@ -88,6 +95,32 @@ tables! {
         weight: u16 = 1,
         /// Used only while none of the others can be.
         backup: bool = false,
+        /// `ready`; `drain` takes nothing new, while pinned clients go on; `maint` takes nothing at all.
+        state: Duty = "ready",
+    }
+
+    /// The circuit breaker of each backend: open after failures in a row, then one trial at a time.
+    Circuit {
+        /// Failures in a row that eject a backend: connections refused or not made in time, responses that do not begin in time, break off or are no HTTP; `0` ejects nobody.
+        failures: u16 = 3,
+        /// Failures further apart than this are not in a row.
+        window: Duration = "10s",
+        /// How long it is ejected at first; twice as long each time it fails again.
+        open: Duration = "1s",
+        /// It is ejected no longer than this at a time, and after so long a time of health the next time is a first one.
+        open_max: Duration = "30s",
+        /// A status of 500 to 599 is a failure too.
+        count_5xx: bool = false,
+        /// Eject who succeeds less often than this part of the others' success ratio, such as `0.8`. Without it nobody is compared.
+        outlier_ratio: f64,
+        /// How long the ratios are observed before they are compared.
+        outlier_interval: Duration = "10s",
+        /// Who has had fewer requests in that time is not compared.
+        outlier_requests: u16 = 100,
+        /// Outliers are ejected up to this share of the cluster's backends, in percent; one always may be.
+        outlier_max: u16 = 50,
+        /// While fewer backends than this share are healthy, all are used, in percent; `0` never does that.
+        panic_threshold: u16 = 0,
     }
 
     /// How a client stays with its backend: by a cookie of ours, or by its address.

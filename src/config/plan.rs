@@ -152,6 +152,7 @@ impl Plan {
             endpoints: vec![Endpoint::Inet(address.parse().unwrap())],
             weight: 1,
             backup: false,
+            duty: cluster::Duty::Ready,
         };
         Plan {
             listeners: vec![ListenerPlan {
@@ -171,6 +172,8 @@ impl Plan {
                 hash_key: cluster::HashKey::default(),
                 bounded_load_percent: None,
                 slow_start: Duration::ZERO,
+                circuit: cluster::CircuitPlan::default(),
+                on_down: cluster::OnDown::Keep,
                 sticky: None,
                 backends: backends.iter().map(backend).collect(),
                 send_proxy: None,

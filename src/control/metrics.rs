@@ -12,6 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::health::standing::State;
 use crate::stats::{
     histogram::Snapshot,
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
@@ -48,6 +49,13 @@ struct BackendLabels {
     worker: usize,
 }
 
+#[derive(Debug, Clone, EncodeLabelSet)]
+struct StateLabels {
+    cluster: Arc<str>,
+    backend: Arc<str>,
+    state: &'static str,
+}
+
 /// Translates names and units; holds the report only while it is encoded.
 #[derive(Debug)]
 struct Exporter(Report);
@@ -61,6 +69,7 @@ impl Collector for Exporter {
         self.counters_and_gauges(&mut encoder)?;
         self.refusals(&mut encoder)?;
         self.backends(&mut encoder)?;
+        self.states(&mut encoder)?;
         let help = "From the first byte of a request to the last of its response.";
         self.histogram(&mut encoder, "request_duration", help, |of| &of.total_time)?;
         let help = "From the end of the request to the first byte of the response.";
@@ -115,6 +124,21 @@ impl Exporter {
             let mut family = family.open(encoder)?;
             for (labels, backend) in self.each_backend() {
                 gauge(&mut family, &labels, backend.level(*what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of a backend's states is 1, the others are 0.
+    fn states(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "1 for the state the backend is in.";
+        let family = Family::new("backend_state", help, MetricType::Gauge);
+        let mut family = family.open(encoder)?;
+        for backend in &self.0.total().backends {
+            for state in State::ALL {
+                let (cluster, name) = (Arc::clone(&backend.cluster), Arc::clone(&backend.backend));
+                let labels = StateLabels { cluster, backend: name, state: state.name() };
+                gauge(&mut family, &labels, u64::from(backend.is_in(state)))?;
             }
         }
         Ok(())
@@ -255,7 +279,7 @@ mod tests {
         let types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let names: HashSet<_> = types.iter().map(|line| line.split(' ').nth(2)).collect();
         assert_eq!(names.len(), types.len());
-        let expected = Count::LEN + Level::LEN + BackendCount::LEN + BackendLevel::LEN + 4;
+        let expected = Count::LEN + Level::LEN + BackendCount::LEN + BackendLevel::LEN + 5;
         assert_eq!(types.len(), expected);
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let keys: HashSet<_> = samples.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();

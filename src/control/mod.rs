@@ -3,6 +3,7 @@
 //! Nothing here is called by a worker.
 
 pub mod admin;
+pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod process;

@@ -37,7 +37,7 @@ pub struct Reload {
 impl Reload {
     /// Binds what is new and builds the tables. Nothing has changed when it fails.
     pub fn prepare(
-        running: &Running,
+        running: &mut Running,
         mut plan: Plan,
         effective: Value,
     ) -> Result<(Reload, Vec<Command>), Failure> {
@@ -58,11 +58,13 @@ impl Reload {
         start::announce(&plan, &listeners);
         let blueprint = Arc::new(Blueprint::new(plan, Some(&running.blueprint)));
         let view = shown.view.renewed(Arc::clone(&blueprint.plan));
-        let renewal = |worker: &WorkerView| {
-            let (blueprint, backends) = (Arc::clone(&blueprint), worker.backends.clone());
-            Command::Renew(Box::new(Renewal { blueprint, backends }))
+        running.health.renew(view.clone());
+        let health = &mut running.health;
+        let renewal = |(worker, view): (usize, &WorkerView)| {
+            let (blueprint, backends) = (Arc::clone(&blueprint), view.backends.clone());
+            Command::Renew(Box::new(Renewal { blueprint, backends, standings: health.tell_all(worker) }))
         };
-        let commands = view.workers.iter().map(renewal).collect();
+        let commands = view.workers.iter().enumerate().map(renewal).collect();
         let reload = Reload {
             waiting: (0..running.workers.len()).collect(),
             sockets: start::per_worker(bound, running.workers.len()),

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::{
     admin::{Admin, Shown},
+    health::Health,
     process::Failure,
     resolve,
 };
@@ -18,9 +19,10 @@ use crate::{
     config::{
         self, Checked, Environment,
         mistake::Mistake,
-        plan::{ListenerPlan, Plan},
+        plan::{ListenerPlan, Plan, cluster::Duty},
         source::Source,
     },
+    health::standing::State,
     listener::bind::{self, Bound, SocketFile},
     stats::view::View,
     sys::{ring, socket},
@@ -29,6 +31,9 @@ use crate::{
         run::{Event, Start, spawn},
     },
 };
+
+/// Events of a worker that may wait to be read.
+const EVENTS_PER_WORKER: usize = 16;
 
 /// How long the workers may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +52,8 @@ pub struct Running {
     pub news: Arc<Notify>,
     /// The UNIX sockets of listeners by their names, removed from the file system when they are dropped.
     pub files: Vec<(Arc<str>, SocketFile)>,
+    /// Who may be asked.
+    pub health: Health,
 }
 
 /// Reads and checks the configuration; opens nothing but its files.
@@ -112,9 +119,10 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
     let blueprint = Arc::new(Blueprint::new(plan, None));
     let plan = Arc::clone(&blueprint.plan);
     let view = View::new(Arc::clone(&plan));
+    let mut health = Health::new(view.clone());
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
     let news = Arc::new(Notify::new());
-    let (sender, events) = bounded(plan.cores.len() * 4);
+    let (sender, events) = bounded(plan.cores.len() * EVENTS_PER_WORKER);
     let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
     for worker in &view.workers {
         let (mailbox, handle) = Mailbox::new(Arc::clone(&worker.stats)).map_err(runtime)?;
@@ -133,6 +141,7 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
             core: *core,
             blueprint: Arc::clone(&blueprint),
             backends: cells.backends.clone(),
+            standings: health.tell_all(worker),
             flags,
             sockets,
             mailbox,
@@ -144,7 +153,7 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
         spawn(start).map_err(runtime)?;
     }
     let admin = Arc::new(Admin::new(Shown { view, listeners, effective }));
-    let running = Running { admin, blueprint, workers: handles, events, news, files };
+    let running = Running { admin, blueprint, workers: handles, events, news, files, health };
     running.await_all()?;
     Ok(running)
 }
@@ -153,7 +162,8 @@ impl Running {
     fn await_all(&self) -> Result<(), Failure> {
         for _ in &self.workers {
             match self.events.recv_timeout(START_TIMEOUT) {
-                Ok((_, Event::Ready)) => {}
+                // Nobody is served yet.
+                Ok((_, Event::Ready | Event::Observed(_))) => {}
                 Ok((worker, Event::Failed(why))) => {
                     return Err(Failure::Runtime(format!("worker {worker} could not start: {why}")));
                 }
@@ -212,7 +222,12 @@ pub(super) fn announce(plan: &Plan, listeners: &[Endpoint]) {
     for cluster in &plan.clusters {
         for backend in &cluster.backends {
             let weight = backend.weight;
-            info!(cluster = &*cluster.name, weight, state = "up", "backend {}", backend.name);
+            let state = match backend.duty {
+                Duty::Ready => State::Up,
+                Duty::Drain => State::Drain,
+                Duty::Maint => State::Maint,
+            };
+            info!(cluster = &*cluster.name, weight, state = state.name(), "backend {}", backend.name);
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     cli::{self, Command},
     config::source::Source,
     demo,
+    io::alarm,
     stats::{names::Count, report::Report},
     worker::{mailbox, run::Event},
 };
@@ -152,6 +153,9 @@ fn serve(
 /// How long the workers may take to cut everything.
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The coarse clock may be behind the timer's by as much.
+const CLOCK_TICK: Duration = Duration::from_millis(4);
+
 /// How soon to look again when every worker has ended once and one has been handed a connection since.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -165,6 +169,7 @@ enum Wake {
     Reload,
     Upgrade,
     Events,
+    Health,
     Deadline,
 }
 
@@ -200,7 +205,9 @@ impl Supervisor {
                 }
                 Wake::Deadline => self.cut().await,
                 Wake::Events => self.read_events()?,
+                Wake::Health => {}
             }
+            self.running.health.publish(&self.running.workers);
             if self.reload.is_none() && mem::take(&mut self.reload_again) {
                 self.reload().await;
             }
@@ -218,6 +225,13 @@ impl Supervisor {
                 None => future::pending().await,
             }
         };
+        let health = self.running.health.due().map(|at| at.saturating_sub(alarm::now()));
+        let health = async {
+            match health {
+                Some(millis) => tokio::time::sleep(Duration::from_millis(millis) + CLOCK_TICK).await,
+                None => future::pending().await,
+            }
+        };
         let look_again = async {
             match self.ended.len() == self.running.workers.len() {
                 true => tokio::time::sleep(LOOK_AGAIN).await,
@@ -232,6 +246,7 @@ impl Supervisor {
             _ = signals.user1.recv() => Wake::Dump,
             _ = signals.user2.recv() => Wake::Upgrade,
             () = self.running.news.notified() => Wake::Events,
+            () = health => Wake::Health,
             () = deadline => Wake::Deadline,
             () = look_again => Wake::Events,
         }
@@ -263,18 +278,19 @@ impl Supervisor {
         }
     }
 
-    async fn prepare(&self) -> Result<(Reload, Vec<mailbox::Command>), Failure> {
+    async fn prepare(&mut self) -> Result<(Reload, Vec<mailbox::Command>), Failure> {
         let checked = start::load(&self.source)?;
         for warning in checked.warnings() {
             warn!("{warning}");
         }
         let effective = checked.to_json();
         let plan = start::resolved(checked).await?;
-        Reload::prepare(&self.running, plan, effective)
+        Reload::prepare(&mut self.running, plan, effective)
     }
 
     /// A worker goes by the new plan; when all do, they listen where they have not listened before.
     fn renewed(&mut self, worker: usize) {
+        self.running.health.renewed(worker);
         if !self.reload.as_mut().is_some_and(|reload| reload.heard(worker)) {
             return;
         }
@@ -340,6 +356,7 @@ impl Supervisor {
         while let Ok((worker, event)) = self.running.events.try_recv() {
             match event {
                 Event::Ready => {}
+                Event::Observed(batch) => self.running.health.observed(worker, &batch),
                 Event::Renewed => self.renewed(worker),
                 Event::Ended => {
                     self.ended.insert(worker);

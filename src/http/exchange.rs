@@ -188,7 +188,7 @@ impl Exchange {
                     }
                 }
             };
-            self.blame(session, fault);
+            self.blame(session, fault, reused);
             // Once a request may have been delivered, nobody else's refusal makes that undone.
             unavailable = if self.upload.has_sent() { 502 } else { unavailable };
             let verdict = self.decide(session, fault, reused);
@@ -197,7 +197,9 @@ impl Exchange {
             } else {
                 Count::RetriesReplay
             });
-            fresh_only = verdict == Verdict::Afresh;
+            // A backend that has been taken out meanwhile is not asked again.
+            fresh_only = verdict == Verdict::Afresh
+                && self.attempt.as_ref().is_some_and(|attempt| attempt.is_welcome());
             match verdict {
                 Verdict::Afresh => {}
                 Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
@@ -238,9 +240,9 @@ impl Exchange {
     }
 
     /// Counts a failure where it belongs.
-    fn blame(&self, session: &Session, fault: Fault) {
+    fn blame(&self, session: &Session, fault: Fault, reused: bool) {
         if let Some(attempt) = &self.attempt {
-            session.shard.blame(attempt, fault);
+            session.shard.blame(attempt, fault, reused);
         }
     }
 

@@ -4,5 +4,6 @@ pub mod cell;
 pub mod histogram;
 pub mod names;
 pub mod report;
+pub mod state;
 pub mod view;
 pub mod worker;

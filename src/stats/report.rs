@@ -15,7 +15,7 @@ use super::{
     view::{BackendCells, View, WorkerView},
     worker::{BackendStats, WorkerStats},
 };
-use crate::config::plan::Plan;
+use crate::health::standing::State;
 
 /// All workers at about one moment.
 #[derive(Debug, Clone)]
@@ -56,6 +56,10 @@ pub struct BackendFigures {
     pub cluster: Arc<str>,
     /// Its own name.
     pub backend: Arc<str>,
+    /// How it stands, with all workers.
+    state: State,
+    /// Why; empty while it stands as configured.
+    pub reason: Arc<str>,
     counters: Vec<u64>,
     gauges: Vec<u64>,
 }
@@ -67,12 +71,12 @@ impl Report {
         let read = |(worker, (cells, core)): (usize, (&WorkerView, &usize))| WorkerFigures {
             worker,
             core: *core,
-            figures: Figures::read(plan, &cells.stats, &cells.backends),
+            figures: Figures::read(view, &cells.stats, &cells.backends),
         };
         let workers: Vec<_> = view.workers.iter().zip(&plan.cores).enumerate().map(read).collect();
         let zero: BackendCells =
             plan.clusters.iter().map(|c| c.backends.iter().map(|_| Arc::default()).collect()).collect();
-        let mut total = Figures::read(plan, &WorkerStats::default(), &zero);
+        let mut total = Figures::read(view, &WorkerStats::default(), &zero);
         for worker in &workers {
             total.merge(&worker.figures);
         }
@@ -108,12 +112,14 @@ impl Report {
 }
 
 impl Figures {
-    fn read(plan: &Plan, stats: &WorkerStats, backends: &BackendCells) -> Figures {
-        let backends = plan.clusters.iter().zip(backends).flat_map(|(cluster, cells)| {
-            cluster.backends.iter().zip(cells).map(|(backend, cells)| BackendFigures {
-                cluster: Arc::clone(&cluster.name),
-                backend: Arc::clone(&backend.name),
-                ..BackendFigures::read(cells)
+    fn read(view: &View, stats: &WorkerStats, backends: &BackendCells) -> Figures {
+        let planned = view.plan.clusters.iter().zip(&view.states).zip(backends);
+        let backends = planned.flat_map(|((cluster, states), cells)| {
+            let figures = cluster.backends.iter().zip(states).zip(cells);
+            figures.map(|((backend, state), cells)| {
+                let (state, reason) = state.get();
+                let (cluster, backend) = (Arc::clone(&cluster.name), Arc::clone(&backend.name));
+                BackendFigures { cluster, backend, state, reason, ..BackendFigures::read(cells) }
             })
         });
         Figures {
@@ -175,6 +181,8 @@ impl BackendFigures {
         BackendFigures {
             cluster: Arc::default(),
             backend: Arc::default(),
+            state: State::default(),
+            reason: Arc::default(),
             counters: BackendCount::ALL.iter().map(|what| stats.get(*what)).collect(),
             gauges: BackendLevel::ALL.iter().map(|what| stats.level(*what)).collect(),
         }
@@ -190,9 +198,16 @@ impl BackendFigures {
         value(&self.gauges, what as usize)
     }
 
-    /// `skipped` while it is set aside; in the total, while any worker sets it aside (the gauge says how many).
+    /// How it stands: the name of its state, or `skipped` while it is up and set aside; in the total, while any worker
+    /// sets it aside (the gauge says how many).
     pub fn state(&self) -> &'static str {
-        if self.level(BackendLevel::Skipped) > 0 { "skipped" } else { "up" }
+        let is_skipped = self.state == State::Up && self.level(BackendLevel::Skipped) > 0;
+        if is_skipped { "skipped" } else { self.state.name() }
+    }
+
+    /// True when it is in this state, whatever a worker does.
+    pub fn is_in(&self, state: State) -> bool {
+        self.state == state
     }
 
     fn to_json(&self) -> Value {
@@ -200,6 +215,7 @@ impl BackendFigures {
             "cluster": &*self.cluster,
             "backend": &*self.backend,
             "state": self.state(),
+            "reason": &*self.reason,
             "counters": named(BackendCount::ALL.iter().map(|c| c.name()), &self.counters),
             "gauges": named(BackendLevel::ALL.iter().map(|l| l.name()), &self.gauges),
         })
@@ -232,6 +248,7 @@ fn add(into: &mut [u64], from: &[u64]) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::config::plan::Plan;
 
     /// Two backends and two workers that have counted different things.
     pub(crate) fn two_workers() -> View {

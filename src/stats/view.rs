@@ -1,8 +1,11 @@
 //! Whose numbers are shown: the plan in force, and the cells of every worker and backend.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::worker::{BackendStats, WorkerStats};
+use super::{
+    state::StateCell,
+    worker::{BackendStats, WorkerStats},
+};
 use crate::config::plan::Plan;
 
 /// One worker's cells of all backends: per cluster, per backend, in the order of the plan.
@@ -15,6 +18,8 @@ pub struct View {
     pub plan: Arc<Plan>,
     /// In the order of the plan's cores.
     pub workers: Vec<WorkerView>,
+    /// How each backend stands: per cluster, in the order of the plan.
+    pub states: Vec<Vec<Arc<StateCell>>>,
 }
 
 /// One worker's cells.
@@ -31,25 +36,37 @@ impl View {
     pub fn new(plan: Arc<Plan>) -> Self {
         let worker = |_| WorkerView { stats: Arc::default(), backends: cells(&plan, |_, _| None) };
         let workers = plan.cores.iter().map(worker).collect();
-        View { plan, workers }
+        let states = cells(&plan, |_, _| None);
+        View { plan, workers, states }
     }
 
     /// The same workers under another plan. A backend that keeps its name and its cluster's keeps its numbers.
     pub fn renewed(&self, plan: Arc<Plan>) -> Self {
+        let known: HashMap<(&str, &str), (usize, usize)> = self.places().collect();
         let worker = |worker: &WorkerView| WorkerView {
             stats: Arc::clone(&worker.stats),
             backends: cells(&plan, |cluster, backend| {
-                let of = self.plan.clusters.iter().position(|old| *old.name == *cluster)?;
-                let old = self.plan.clusters.get(of)?.backends.iter();
-                let at = old.map(|old| &*old.name).position(|name| name == backend)?;
+                let (of, at) = known.get(&(cluster, backend)).copied()?;
                 worker.backends.get(of)?.get(at).cloned()
             }),
         };
-        View { workers: self.workers.iter().map(worker).collect(), plan }
+        let states = cells(&plan, |cluster, backend| {
+            let (of, at) = known.get(&(cluster, backend)).copied()?;
+            self.states.get(of)?.get(at).cloned()
+        });
+        View { workers: self.workers.iter().map(worker).collect(), states, plan }
+    }
+
+    /// Where each backend is in the plan, by its cluster's name and its own.
+    fn places(&self) -> impl Iterator<Item = ((&str, &str), (usize, usize))> {
+        self.plan.clusters.iter().enumerate().flat_map(|(of, cluster)| {
+            let backends = cluster.backends.iter().enumerate();
+            backends.map(move |(at, backend)| ((&*cluster.name, &*backend.name), (of, at)))
+        })
     }
 }
 
-fn cells(plan: &Plan, known: impl Fn(&str, &str) -> Option<Arc<BackendStats>>) -> BackendCells {
+fn cells<T: Default>(plan: &Plan, known: impl Fn(&str, &str) -> Option<Arc<T>>) -> Vec<Vec<Arc<T>>> {
     let of = |cluster: &crate::config::plan::ClusterPlan| {
         let backends = cluster.backends.iter();
         backends.map(|backend| known(&cluster.name, &backend.name).unwrap_or_default()).collect()

@@ -106,11 +106,13 @@ impl Session {
             let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting };
             match connect(&attempt, call).await {
                 Ok(upstream) => {
+                    // There is nothing else to see from here.
+                    attempt.succeeded();
                     let backend = Rc::clone(attempt.backend());
                     return Ok((attempt, Lease::new(upstream, backend, false)));
                 }
                 Err(fault) => {
-                    shard.blame(&attempt, fault);
+                    shard.blame(&attempt, fault, false);
                     if fault.is_local() {
                         return Err(fault.kind);
                     }
@@ -157,11 +159,12 @@ impl Session {
             backend: backend.stats(),
         };
         let ended = tunnel.run().await;
-        let died = |side| Fault { side, phase: Phase::Response, kind: Kind::Died };
+        // Protocols have their reasons to reset, so this says nothing of the backend's health.
+        let broken = |side| shard.note(attempt, Fault { side, phase: Phase::Response, kind: Kind::Died });
         match ended {
             Ended::Properly => return,
             Ended::Deaf(side) => {
-                shard.blame(attempt, died(side));
+                broken(side);
                 // The other one takes what is on its way to it.
                 if let (Side::Client, Some(upstream)) = (side, lease.stream()) {
                     return Box::pin(parting::linger(upstream, alarm, &shard.buffers)).await;
@@ -169,7 +172,7 @@ impl Session {
                 self.opened.take().into_iter().for_each(|opened| opened.lease.abort());
                 return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
             }
-            Ended::Broken(side) => shard.blame(attempt, died(side)),
+            Ended::Broken(side) => broken(side),
             Ended::Rung(Ring::Deadline) => shard.stats.count(Count::TunnelTimeouts),
             Ended::Rung(Ring::Cut) => {}
         }

@@ -194,7 +194,7 @@ impl Relay {
         let client = session.flow.client.ip();
         let Some(mut trial) = session.trial.take() else {
             let died = Fault::upstream(Phase::Connect, Kind::Died);
-            self.shard.blame(&session.upstream.attempt, died);
+            self.shard.blame(&session.upstream.attempt, died, false);
             self.sessions.remove(token);
             return After::Ended;
         };

@@ -120,7 +120,7 @@ impl Trial {
             }
             current => {
                 if let Some(failed) = current.take() {
-                    shard.blame(&failed.attempt, Fault::upstream(Phase::Connect, Kind::Died));
+                    shard.blame(&failed.attempt, Fault::upstream(Phase::Connect, Kind::Died), false);
                     shard.stats.count(Count::RetriesConnect);
                 }
                 let attempt = Rc::new(setup.pick(wish, &mut self.tried, alarm::now())?.attempt);

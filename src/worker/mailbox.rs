@@ -6,6 +6,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::{
     blueprint::Blueprint,
+    health::standing::Standing,
     limits::MAILBOX_MAX,
     stats::{names::Level, view::BackendCells, worker::WorkerStats},
     sys::doorbell::Doorbell,
@@ -25,6 +26,8 @@ pub enum Command {
     },
     /// Balance by another plan from now on.
     Renew(Box<Renewal>),
+    /// Backends stand so from now on, by their places in the plan.
+    Told(Vec<((usize, usize), Standing)>),
     /// Listen here too; by the listener's place in the plan. Comes after every worker knows that plan.
     Listen(Vec<(usize, OwnedFd)>),
     /// Take no new work and end when the last connection has ended.
@@ -40,6 +43,8 @@ pub struct Renewal {
     pub blueprint: Arc<Blueprint>,
     /// This worker's cells, in the order of its plan.
     pub backends: BackendCells,
+    /// How its backends stand, in the same order.
+    pub standings: Vec<Vec<Standing>>,
 }
 
 /// The sending side, one for every other worker and for control.

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     blueprint::Blueprint,
     config::plan::{ListenerPlan, Mode},
+    health::standing::{Observation, Standing},
     http::{self, slots::Slots},
     io::{alarm, readiness, ready, stream::Stream, watch::Watch},
     limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
@@ -40,6 +41,9 @@ use crate::{
 /// How often idle upstream connections are looked through.
 const POOL_SWEEP: Duration = Duration::from_secs(1);
 
+/// How long a worker gathers what it tells control of its backends. The first news after a pause go at once.
+const REPORT_PAUSE: Duration = Duration::from_millis(5);
+
 /// What a worker tells control.
 #[derive(Debug)]
 pub enum Event {
@@ -47,6 +51,8 @@ pub enum Event {
     Ready,
     /// It balances by the plan it was sent last.
     Renewed,
+    /// This is what it has seen of its backends.
+    Observed(Vec<Observation>),
     /// It drains, accepts no more and has no connection. Another worker may still hand it one.
     Ended,
     /// It could not start, or its ring failed.
@@ -63,6 +69,8 @@ pub struct Start {
     pub blueprint: Arc<Blueprint>,
     /// Its cells of all backends.
     pub backends: BackendCells,
+    /// How its backends stand, in the same order.
+    pub standings: Vec<Vec<Standing>>,
     /// Its ring's flags.
     pub flags: RingFlags,
     /// Its listening sockets, each with its listener's place in the plan.
@@ -122,7 +130,7 @@ impl Worker {
     async fn live(start: Start) -> io::Result<Infallible> {
         let stats = start.peers.get(start.worker).map(|handle| Arc::clone(&handle.stats));
         let stats = stats.ok_or_else(|| io::Error::other("a worker without statistics"))?;
-        let shard = Shard::new(start.blueprint, stats, &start.backends, start.offset)?;
+        let shard = Shard::new(start.blueprint, stats, &start.backends, &start.standings, start.offset)?;
         let worker = Rc::new(Worker {
             me: start.worker,
             shard,
@@ -141,6 +149,7 @@ impl Worker {
             news.notify_one();
         });
         worker.sweep_pools();
+        worker.report(start.events.clone(), Arc::clone(&start.news));
         for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
         }
@@ -184,6 +193,28 @@ impl Worker {
                 shard.sweep_pools();
                 shard.stats.add(Count::RingPolls, readiness::take_fired());
                 shard.stats.add(Count::ReadyNews, ready::take_news());
+            }
+        });
+    }
+
+    /// Tells control what was seen of backends, in batches.
+    fn report(&self, events: Sender<(usize, Event)>, news: Arc<Notify>) {
+        let (me, shard) = (self.me, Rc::clone(&self.shard));
+        monoio::spawn(async move {
+            let alarm = shard.alarms.register();
+            loop {
+                shard.reports.wait().await;
+                // A full queue keeps them for the next time.
+                shard.reports.flush(|batch| events.try_send((me, Event::Observed(batch))).is_ok());
+                news.notify_one();
+                alarm.set(REPORT_PAUSE);
+                let waited = alarm.bound(|cx| {
+                    alarm.attach(cx.waker());
+                    Poll::<()>::Pending
+                });
+                if waited.await == Err(alarm::Ring::Cut) {
+                    return;
+                }
             }
         });
     }
@@ -297,7 +328,7 @@ impl Worker {
 
     /// Balances by another plan: connections go on where they are, listeners that are not in it close.
     fn renew(&self, renewal: Renewal) {
-        self.shard.renew(renewal.blueprint, &renewal.backends);
+        self.shard.renew(renewal.blueprint, &renewal.backends, &renewal.standings);
         let setup = self.shard.setup();
         self.listeners.borrow_mut().retain(|(known, closing)| {
             closing.set(!setup.plan().listeners.iter().any(|planned| planned.is_bound_like(known)));
@@ -334,6 +365,7 @@ impl Worker {
                         self.renew(*renewal);
                         tell(Event::Renewed);
                     }
+                    Command::Told(news) => self.shard.told(&news),
                     Command::Listen(sockets) => {
                         for (listener, socket) in sockets {
                             self.listen(listener, socket)?;

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Findings, Names, tables};
+use super::{Findings, Names, circuit, tables};
 use crate::{
     addr::BackendAddress,
     config::{
@@ -92,6 +92,8 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
             backends,
             send_proxy: cluster.send_proxy.get().copied(),
             sources,
+            circuit: circuit::read(findings, cluster.circuit.get()),
+            on_down: cluster.on_down.get().copied().unwrap_or_default(),
         },
         addresses,
         backend_places,
@@ -158,6 +160,7 @@ fn backend(
         endpoints: address.literal().into_iter().collect(),
         weight: address.weight,
         backup: table.backup.get().copied().unwrap_or(false),
+        duty: table.state.get().copied().unwrap_or_default(),
     };
     Some((plan, address))
 }

@@ -7,7 +7,10 @@ use crate::{
     addr::{BackendAddress, Networks},
     config::{
         mistake::{Mistake, quoted},
-        plan::{Algorithm, Mode, cluster::SameSite},
+        plan::{
+            Algorithm, Mode,
+            cluster::{Duty, OnDown, SameSite},
+        },
         read::{List, Read, unexpected, word, words},
         tree::{Node, Value},
     },
@@ -29,6 +32,15 @@ words! {
         "strict" => SameSite::Strict,
         "lax" => SameSite::Lax,
         "none" => SameSite::None,
+    }
+    OnDown: "way to treat the work of a backend that is down" {
+        "keep" => OnDown::Keep,
+        "close" => OnDown::Close,
+    }
+    Duty: "state" {
+        "ready" => Duty::Ready,
+        "drain" => Duty::Drain,
+        "maint" | "maintenance" => Duty::Maint,
     }
     LogFormat: "format" {
         "text" => LogFormat::Text,

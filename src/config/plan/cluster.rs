@@ -3,7 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use crate::balance::algorithm::Algorithm;
-use crate::{addr::Endpoint, proxy_protocol::Version};
+use crate::{
+    addr::Endpoint,
+    health::{circuit, outlier},
+    proxy_protocol::Version,
+};
 
 /// A named group of backends that can stand in for each other.
 #[derive(Debug, Clone)]
@@ -27,6 +31,81 @@ pub struct ClusterPlan {
     pub send_proxy: Option<Version>,
     /// Local addresses that connections to its backends are made from, in turns; empty leaves it to the kernel.
     pub sources: Arc<[IpAddr]>,
+    /// When live traffic takes a backend out.
+    pub circuit: CircuitPlan,
+    /// What becomes of the work at a backend that goes down.
+    pub on_down: OnDown,
+}
+
+/// When live traffic takes a backend out, and for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CircuitPlan {
+    /// Failures in a row that open a backend's circuit; 0 never does.
+    pub failures: u16,
+    /// Failures further apart than this are not in a row.
+    pub window: Duration,
+    /// How long the first opening lasts.
+    pub open: Duration,
+    /// No opening lasts longer.
+    pub open_max: Duration,
+    /// A status of 500 to 599 is a failure.
+    pub count_5xx: bool,
+    /// Who fails more often than the others.
+    pub outlier: outlier::Rules,
+    /// How long a backend's ratio is observed before it is compared.
+    pub outlier_interval: Duration,
+    /// While less than this share of a cluster's backends is healthy, all are used, in percent; 0 never does that.
+    pub panic_threshold_percent: u16,
+}
+
+impl Default for CircuitPlan {
+    fn default() -> Self {
+        CircuitPlan {
+            failures: 3,
+            window: Duration::from_secs(10),
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(30),
+            count_5xx: false,
+            outlier: outlier::Rules { ratio: None, requests_min: 100, ejected_max_percent: 50 },
+            outlier_interval: Duration::from_secs(10),
+            panic_threshold_percent: 0,
+        }
+    }
+}
+
+impl CircuitPlan {
+    /// The rules of the circuit breaker.
+    pub fn rules(&self) -> circuit::Rules {
+        let millis = |duration: Duration| duration.as_millis() as u64;
+        circuit::Rules {
+            failures: self.failures,
+            window: millis(self.window),
+            open: millis(self.open),
+            open_max: millis(self.open_max),
+        }
+    }
+}
+
+/// What becomes of the work at a backend that goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDown {
+    /// It goes on, as far as it can.
+    #[default]
+    Keep,
+    /// Its connections are reset, so that clients go elsewhere at once.
+    Close,
+}
+
+/// What the operator wants a backend to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duty {
+    /// It works.
+    #[default]
+    Ready,
+    /// It gets nothing new; what runs is finished, and pinned clients go on.
+    Drain,
+    /// It gets nothing, whatever its probes say.
+    Maint,
 }
 
 /// One target of a cluster.
@@ -40,6 +119,8 @@ pub struct BackendPlan {
     pub weight: u16,
     /// Used only while none of the others can be.
     pub backup: bool,
+    /// What the operator wants it to do.
+    pub duty: Duty,
 }
 
 /// What a hashing algorithm looks at. A request without it is hashed by the client's address.

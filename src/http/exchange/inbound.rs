@@ -56,6 +56,9 @@ impl Exchange {
     ) -> Next {
         let Arrived { response, buffer, head } = arrived;
         lease.backend().stats().response(response.status);
+        if let Some(attempt) = &self.attempt {
+            attempt.answered_with(response.status);
+        }
         if response.status == 101 {
             session.shard.stats.response(response.status);
             return Box::pin(self.tunnel(session, lease, buffer)).await;
@@ -77,7 +80,7 @@ impl Exchange {
         match outcome {
             Ok(remains) => self.finish(session, lease, &response, remains),
             Err((fault, begun)) => {
-                self.blame(session, fault);
+                self.blame(session, fault, false);
                 lease.abort();
                 match fault.side {
                     Side::Upstream if !begun => Box::pin(self.answer(session, 502)).await,
@@ -129,6 +132,9 @@ impl Exchange {
 
     /// The response is through: what becomes of both connections.
     fn finish(&mut self, session: &mut Session, lease: Lease, response: &Response, remains: Remains) -> Next {
+        if let Some(attempt) = &self.attempt {
+            attempt.completed(response.status);
+        }
         let uploaded = self.upload.is_finished() && !self.upload_broken;
         let clean = remains != Remains::Surplus;
         if !clean {

@@ -1,0 +1,209 @@
+//! The health of all backends: carries what workers and probes have seen to the board, and what follows to the workers.
+//!
+//! Runs on the control thread. A worker whose queue is full is told when it has room, and then how things stand by then.
+
+use std::sync::Arc;
+
+use crossbeam::channel::TrySendError;
+use tracing::{info, warn};
+
+use crate::{
+    config::plan::{ClusterPlan, Plan},
+    health::{
+        board::{Board, Place},
+        outlier::Tally,
+        standing::{Observation, Standing, State},
+    },
+    io::alarm::{self, Millis},
+    stats::{names::BackendCount, view::View, worker::BackendStats},
+    worker::mailbox::{Command, Handle},
+};
+
+/// How soon a worker whose queue was full is tried again.
+const RETRY: Millis = 5;
+
+/// Who may be asked, as far as control knows.
+pub struct Health {
+    board: Board,
+    /// Everybody's numbers and where the states are shown.
+    view: View,
+    /// Where the places of the plan before have gone, for the workers that still speak of them.
+    moved: Vec<Vec<Option<Place>>>,
+    /// Which workers know the plan.
+    renewed: Vec<bool>,
+    contests: Vec<Contest>,
+    /// A worker's queue was full.
+    retry: Option<Millis>,
+}
+
+/// A cluster whose backends are compared with each other.
+struct Contest {
+    cluster: usize,
+    interval: Millis,
+    next: Millis,
+    /// What each backend had done by the beginning of the interval.
+    before: Vec<Tally>,
+}
+
+impl Health {
+    /// The backends of the plan that workers start with.
+    pub fn new(view: View) -> Self {
+        let (workers, now) = (view.workers.len(), alarm::now());
+        let board = Board::new(&view.plan, workers, None, now);
+        let contests = contests(&view, now);
+        let mut health =
+            Health { board, view, moved: Vec::new(), renewed: vec![true; workers], contests, retry: None };
+        health.show_all();
+        health.board.take_transitions();
+        health
+    }
+
+    /// Goes by another plan. What is known of a backend that stays is kept. The workers are to be told everything.
+    pub fn renew(&mut self, view: View) {
+        let (workers, now) = (view.workers.len(), alarm::now());
+        let board = Board::new(&view.plan, workers, Some(&self.board), now);
+        let moved = |cluster: &ClusterPlan| {
+            let place = |backend: &Arc<str>| board.place_of(&cluster.name, backend);
+            cluster.backends.iter().map(|backend| place(&backend.name)).collect()
+        };
+        self.moved = self.view.plan.clusters.iter().map(moved).collect();
+        self.renewed = vec![false; workers];
+        self.contests = contests(&view, now);
+        (self.board, self.view) = (board, view);
+        self.show_all();
+        self.log();
+    }
+
+    /// A worker goes by the plan that is in force here.
+    pub fn renewed(&mut self, worker: usize) {
+        self.renewed.get_mut(worker).into_iter().for_each(|renewed| *renewed = true);
+    }
+
+    /// How every backend stands with a worker that is told all of it now.
+    pub fn tell_all(&mut self, worker: usize) -> Vec<Vec<Standing>> {
+        self.board.tell_all(worker)
+    }
+
+    /// A worker has seen something.
+    pub fn observed(&mut self, worker: usize, batch: &[Observation]) {
+        let now = alarm::now();
+        let knows = self.renewed.get(worker).copied().unwrap_or_default();
+        for seen in batch {
+            let place = match knows {
+                true => Some((seen.cluster, seen.backend)),
+                false => self.moved.get(seen.cluster).and_then(|places| *places.get(seen.backend)?),
+            };
+            if let Some((cluster, backend)) = place {
+                self.board.observed(worker, &Observation { cluster, backend, ..*seen }, now);
+            }
+        }
+    }
+
+    /// A backend's probes have come to another verdict.
+    pub fn probed(&mut self, cluster: &str, backend: &str, is_alive: bool, reason: &str) {
+        if let Some(place) = self.board.place_of(cluster, backend) {
+            self.board.probed(place, is_alive, reason, alarm::now());
+        }
+    }
+
+    /// When [`Self::publish`] has something to do by itself.
+    pub fn due(&self) -> Option<Millis> {
+        let contests = self.contests.iter().map(|contest| contest.next);
+        contests.chain(self.board.due()).chain(self.retry).min()
+    }
+
+    /// Lets time pass, and tells everybody what has changed.
+    pub fn publish(&mut self, workers: &[Handle]) {
+        let now = alarm::now();
+        self.compare(now);
+        self.board.tick(now);
+        self.retry = None;
+        for (worker, handle) in workers.iter().enumerate() {
+            let news = self.board.untold(worker);
+            if news.is_empty() {
+                continue;
+            }
+            match handle.send(Command::Told(news.clone())) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => self.board.told(worker, &news),
+                Err(TrySendError::Full(_)) => self.retry = Some(now + RETRY),
+            }
+        }
+        self.log();
+    }
+
+    /// Looks who fails more often than the others of its cluster.
+    fn compare(&mut self, now: Millis) {
+        let Health { board, view, contests, .. } = self;
+        for contest in contests.iter_mut().filter(|contest| contest.next <= now) {
+            contest.next = now + contest.interval;
+            let done = tallies(view, contest.cluster);
+            let since = |(done, before): (&Tally, &Tally)| Tally {
+                successes: done.successes.saturating_sub(before.successes),
+                failures: done.failures.saturating_sub(before.failures),
+            };
+            let interval: Vec<_> = done.iter().zip(&contest.before).map(since).collect();
+            board.tallied(contest.cluster, &interval, now);
+            contest.before = done;
+        }
+    }
+
+    /// One line for each change, and the state for everybody to read.
+    fn log(&mut self) {
+        for change in self.board.take_transitions() {
+            self.show(change.place);
+            let Some((cluster, backend)) = self.board.names_of(change.place) else { continue };
+            let (cluster, backend, reason) = (&**cluster, &**backend, &*change.reason);
+            match change.state {
+                State::Up => info!(cluster, backend, state = "up", reason, "backend is up"),
+                state => warn!(cluster, backend, state = state.name(), reason, "backend is {}", state.name()),
+            }
+        }
+    }
+
+    fn show(&self, place: Place) {
+        let cell = self.view.states.get(place.0).and_then(|cells| cells.get(place.1));
+        if let Some((cell, (state, reason))) = cell.zip(self.board.state_of(place)) {
+            cell.set(state, reason);
+        }
+    }
+
+    fn show_all(&self) {
+        for (cluster, plan) in self.view.plan.clusters.iter().enumerate() {
+            (0..plan.backends.len()).for_each(|backend| self.show((cluster, backend)));
+        }
+    }
+}
+
+fn contests(view: &View, now: Millis) -> Vec<Contest> {
+    let plan: &Plan = &view.plan;
+    let contested = plan.clusters.iter().enumerate();
+    let contested = contested.filter(|(_, cluster)| cluster.circuit.outlier.ratio.is_some());
+    let contest = |(cluster, plan): (usize, &ClusterPlan)| {
+        let interval = plan.circuit.outlier_interval.as_millis() as u64;
+        Contest { cluster, interval, next: now + interval, before: tallies(view, cluster) }
+    };
+    contested.map(contest).collect()
+}
+
+/// What the backends of a cluster have done so far, with all workers.
+fn tallies(view: &View, cluster: usize) -> Vec<Tally> {
+    let count = view.plan.clusters.get(cluster).map_or(0, |cluster| cluster.backends.len());
+    let mut tallies = vec![Tally::default(); count];
+    for worker in &view.workers {
+        let cells = worker.backends.get(cluster).into_iter().flatten();
+        for (tally, cells) in tallies.iter_mut().zip(cells) {
+            let sum =
+                |what: &[BackendCount]| what.iter().map(|what| BackendStats::get(cells, *what)).sum::<u64>();
+            tally.successes +=
+                sum(&[BackendCount::Responses2xx, BackendCount::Responses3xx, BackendCount::Responses4xx]);
+            tally.failures += sum(&[
+                BackendCount::Responses5xx,
+                BackendCount::ConnectFailures,
+                BackendCount::Resets,
+                BackendCount::Timeouts,
+                BackendCount::Malformed,
+            ]);
+        }
+    }
+    tallies
+}

@@ -1,0 +1,556 @@
+//! The board: the truth about every backend, and what each worker has been told of it.
+//!
+//! Pure, and owned by the control thread. A worker is told how a backend stands, never what happened: what could not be
+//! delivered is made anew from the truth when it can be, so no order of messages and no full queue loses the last state.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{
+    circuit::{Circuit, Phase},
+    outlier::{self, Tally},
+    standing::{Observation, Standing, State, TrialEnd},
+};
+use crate::{
+    addr::Endpoint,
+    config::plan::{ClusterPlan, Plan, cluster::Duty},
+    io::alarm::Millis,
+};
+
+/// How long a worker may keep a trial it has no request for.
+const TRIAL_PATIENCE: Millis = 250;
+
+/// Where a backend stands in the plan: its cluster's place, and its place in there.
+pub type Place = (usize, usize);
+
+/// A change that is worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Whose.
+    pub place: Place,
+    /// What it is now.
+    pub state: State,
+    /// Why, in a few words.
+    pub reason: String,
+}
+
+/// Who is allowed a trial.
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    worker: usize,
+    since: Millis,
+    /// It has been asked to give it back.
+    is_recalled: bool,
+}
+
+/// What is known of one backend.
+#[derive(Debug, Clone)]
+struct Ward {
+    endpoints: Vec<Endpoint>,
+    duty: Duty,
+    /// What its probes say, if it has any.
+    is_alive: bool,
+    circuit: Circuit,
+    holder: Option<Holder>,
+    state: State,
+    reason: String,
+    /// What each worker was told last.
+    told: Vec<Standing>,
+}
+
+impl Ward {
+    fn state(&self) -> State {
+        match (self.duty, self.is_alive, self.circuit.phase()) {
+            (Duty::Maint, ..) => State::Maint,
+            (_, false, _) => State::Down,
+            (Duty::Drain, ..) => State::Drain,
+            (_, _, Phase::Closed) => State::Up,
+            (_, _, Phase::Open { .. }) => State::Ejected,
+            (_, _, Phase::HalfOpen) => State::Trial,
+        }
+    }
+
+    fn standing(&self, worker: usize, everybody: bool) -> Standing {
+        match self.state() {
+            State::Up => Standing::Up,
+            State::Drain if self.circuit.phase() == Phase::Closed => Standing::Drain,
+            State::Down | State::Ejected | State::Trial if everybody => Standing::Up,
+            State::Trial => match self.holder {
+                Some(holder) if holder.worker == worker && !holder.is_recalled => Standing::Trial,
+                _ => Standing::Out,
+            },
+            State::Down | State::Ejected | State::Drain | State::Maint => Standing::Out,
+        }
+    }
+}
+
+/// A cluster's backends.
+#[derive(Debug)]
+struct Ring {
+    plan: ClusterPlan,
+    wards: Vec<Ward>,
+    /// So few are healthy that all are used.
+    everybody: bool,
+}
+
+/// The truth about all backends of a plan.
+#[derive(Debug)]
+pub struct Board {
+    clusters: Vec<Ring>,
+    workers: usize,
+    /// Whose turn it is to try.
+    next: usize,
+    /// When to look at whom; what is said here may be out of date.
+    agenda: BTreeSet<(Millis, Place)>,
+    /// What each worker does not know yet.
+    untold: Vec<BTreeSet<Place>>,
+    transitions: Vec<Transition>,
+}
+
+impl Board {
+    /// All backends as the plan says, except those that are known from `before`.
+    pub fn new(plan: &Plan, workers: usize, before: Option<&Board>, now: Millis) -> Self {
+        let known: HashMap<(&str, &str), &Ward> = before.into_iter().flat_map(Board::named).collect();
+        let ring = |cluster: &ClusterPlan| {
+            let wards = cluster.backends.iter().map(|backend| {
+                let old = known.get(&(&*cluster.name, &*backend.name));
+                let kept = old.filter(|ward| ward.endpoints == backend.endpoints);
+                let fresh = || Ward {
+                    endpoints: backend.endpoints.clone(),
+                    duty: backend.duty,
+                    is_alive: true,
+                    circuit: Circuit::default(),
+                    holder: None,
+                    state: State::Up,
+                    reason: String::new(),
+                    told: vec![Standing::Up; workers],
+                };
+                let mut ward = kept.map_or_else(fresh, |ward| (*ward).clone());
+                ward.duty = backend.duty;
+                ward
+            });
+            Ring { wards: wards.collect(), plan: cluster.clone(), everybody: false }
+        };
+        let mut board = Board {
+            clusters: plan.clusters.iter().map(ring).collect(),
+            workers,
+            next: 0,
+            agenda: BTreeSet::new(),
+            untold: vec![BTreeSet::new(); workers],
+            transitions: Vec::new(),
+        };
+        for place in board.places() {
+            board.refresh(place, "configured");
+            board.plan_look(place, now);
+        }
+        board
+    }
+
+    fn named(&self) -> impl Iterator<Item = ((&str, &str), &Ward)> {
+        self.clusters.iter().flat_map(|ring| {
+            let names = ring.plan.backends.iter().map(|backend| &*backend.name);
+            names.zip(&ring.wards).map(|(name, ward)| ((&*ring.plan.name, name), ward))
+        })
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let of = |(cluster, ring): (usize, &Ring)| {
+            (0..ring.wards.len()).map(move |backend| (cluster, backend)).collect::<Vec<_>>()
+        };
+        self.clusters.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// A backend's place by its names.
+    pub fn place_of(&self, cluster: &str, backend: &str) -> Option<Place> {
+        let at = self.clusters.iter().position(|ring| *ring.plan.name == *cluster)?;
+        let backends = &self.clusters.get(at)?.plan.backends;
+        Some((at, backends.iter().position(|known| *known.name == *backend)?))
+    }
+
+    /// A backend's names by its place: its cluster's, and its own.
+    pub fn names_of(&self, (cluster, backend): Place) -> Option<(&Arc<str>, &Arc<str>)> {
+        let plan = &self.clusters.get(cluster)?.plan;
+        Some((&plan.name, &plan.backends.get(backend)?.name))
+    }
+
+    /// How a backend is shown, and why.
+    pub fn state_of(&self, place: Place) -> Option<(State, &str)> {
+        self.ward(place).map(|ward| (ward.state, &*ward.reason))
+    }
+
+    /// A worker has seen something.
+    pub fn observed(&mut self, worker: usize, seen: &Observation, now: Millis) {
+        let place = (seen.cluster, seen.backend);
+        let Some((plan, ward)) = self.ward_mut(place) else { return };
+        let rules = plan.circuit.rules();
+        let mut reason = String::new();
+        if seen.succeeded {
+            ward.circuit.succeeded();
+        }
+        if ward.circuit.failed(seen.failures, &rules, now) {
+            let phrase = seen.failure.map(|failure| failure.phrase()).unwrap_or_default();
+            reason = format!("{} {phrase} in a row", u32::from(rules.failures).max(seen.failures));
+        }
+        if let Some(end) = seen.trial
+            && ward.holder.is_some_and(|holder| holder.worker == worker)
+        {
+            ward.holder = None;
+            if ward.circuit.phase() == Phase::HalfOpen {
+                match end {
+                    TrialEnd::Succeeded => {
+                        ward.circuit.close(now);
+                        reason = "a trial has succeeded".to_owned();
+                    }
+                    TrialEnd::Failed => ward.circuit.open(&rules, now),
+                    TrialEnd::Unused => self.grant(place, now),
+                }
+            }
+        }
+        self.refresh(place, &reason);
+        self.plan_look(place, now);
+    }
+
+    /// A backend's probes have come to another verdict.
+    pub fn probed(&mut self, place: Place, is_alive: bool, reason: &str, now: Millis) {
+        let Some((_, ward)) = self.ward_mut(place) else { return };
+        ward.is_alive = is_alive;
+        if is_alive {
+            ward.circuit.close(now);
+        }
+        self.refresh(place, reason);
+    }
+
+    /// What the backends of a cluster did in an interval: who stands out is ejected.
+    pub fn tallied(&mut self, cluster: usize, tallies: &[Tally], now: Millis) {
+        let Some(ring) = self.clusters.get_mut(cluster) else { return };
+        let rules = ring.plan.circuit.rules();
+        let ejected = ring.wards.iter().filter(|ward| ward.circuit.phase() != Phase::Closed).count();
+        let found = outlier::find(tallies, ejected, &ring.plan.circuit.outlier);
+        for backend in found {
+            let Some(ward) = self.ward_mut((cluster, backend)).map(|(_, ward)| ward) else { continue };
+            if ward.circuit.phase() == Phase::Closed {
+                ward.circuit.open(&rules, now);
+                self.refresh((cluster, backend), "fails more often than the others");
+                self.plan_look((cluster, backend), now);
+            }
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub fn due(&self) -> Option<Millis> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// Lets trials begin whose time has come, and passes on those that nobody uses.
+    pub fn tick(&mut self, now: Millis) {
+        while let Some((at, place)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
+            self.agenda.remove(&(at, place));
+            let workers = self.workers;
+            let Some((_, ward)) = self.ward_mut(place) else { continue };
+            if ward.circuit.try_again(now) {
+                self.grant(place, now);
+            } else if let Some(holder) = &mut ward.holder
+                && holder.since + TRIAL_PATIENCE <= now
+                && workers > 1
+            {
+                holder.is_recalled = true;
+            }
+            self.refresh(place, "");
+            self.plan_look(place, now);
+        }
+    }
+
+    /// The next worker may try, unless another one still can.
+    fn grant(&mut self, place: Place, now: Millis) {
+        let worker = self.next % self.workers.max(1);
+        self.next = worker + 1;
+        if let Some((_, ward)) = self.ward_mut(place) {
+            match &mut ward.holder {
+                // Its trial has been under way since before the circuit closed and opened again.
+                Some(holder) => holder.is_recalled = true,
+                None => ward.holder = Some(Holder { worker, since: now, is_recalled: false }),
+            }
+        }
+    }
+
+    /// Notes when to look at a backend again.
+    fn plan_look(&mut self, place: Place, now: Millis) {
+        let Some(ward) = self.ward(place) else { return };
+        let at = match (ward.circuit.phase(), ward.holder) {
+            (Phase::Open { until }, _) => until,
+            (Phase::HalfOpen, Some(holder)) if !holder.is_recalled && self.workers > 1 => {
+                (holder.since + TRIAL_PATIENCE).max(now + 1)
+            }
+            _ => return,
+        };
+        self.agenda.insert((at, place));
+    }
+
+    /// Compares a backend with what is shown and with what the workers know.
+    fn refresh(&mut self, place: Place, reason: &str) {
+        self.look_around(place.0);
+        let (workers, everybody) =
+            (self.workers, self.clusters.get(place.0).is_some_and(|ring| ring.everybody));
+        let Some((_, ward)) = self.ward_mut(place) else { return };
+        let (state, old) = (ward.state(), ward.state);
+        ward.state = state;
+        let is_news = state != old
+            && !matches!((old, state), (State::Ejected, State::Trial) | (State::Trial, State::Ejected));
+        if is_news {
+            reason.clone_into(&mut ward.reason);
+        }
+        let differs: Vec<usize> = (0..workers)
+            .filter(|worker| ward.told.get(*worker) != Some(&ward.standing(*worker, everybody)))
+            .collect();
+        for worker in differs {
+            self.untold.get_mut(worker).map(|untold| untold.insert(place));
+        }
+        if is_news {
+            self.transitions.push(Transition { place, state, reason: reason.to_owned() });
+        }
+    }
+
+    /// Sees whether so few backends of a cluster are healthy that all are to be used.
+    fn look_around(&mut self, cluster: usize) {
+        let Some(ring) = self.clusters.get_mut(cluster) else { return };
+        let (mut on_duty, mut healthy) = (0, 0);
+        for ward in ring.wards.iter().filter(|ward| ward.duty == Duty::Ready) {
+            on_duty += 1;
+            healthy += usize::from(ward.state() == State::Up);
+        }
+        let everybody = healthy * 100 < on_duty * usize::from(ring.plan.circuit.panic_threshold_percent);
+        if everybody != ring.everybody {
+            ring.everybody = everybody;
+            for untold in &mut self.untold {
+                untold.extend((0..ring.wards.len()).map(|backend| (cluster, backend)));
+            }
+        }
+    }
+
+    /// What has changed since the last call, for the log.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.transitions)
+    }
+
+    /// How every backend stands with a worker that is told all of it now.
+    pub fn tell_all(&mut self, worker: usize) -> Vec<Vec<Standing>> {
+        if let Some(untold) = self.untold.get_mut(worker) {
+            untold.clear();
+        }
+        let tell = |ring: &mut Ring| {
+            let everybody = ring.everybody;
+            let tell = |ward: &mut Ward| {
+                let standing = ward.standing(worker, everybody);
+                ward.told.get_mut(worker).into_iter().for_each(|told| *told = standing);
+                standing
+            };
+            ring.wards.iter_mut().map(tell).collect()
+        };
+        self.clusters.iter_mut().map(tell).collect()
+    }
+
+    /// What a worker does not know yet.
+    pub fn untold(&self, worker: usize) -> Vec<(Place, Standing)> {
+        let standing = |place: &Place| {
+            let (ring, ward) = (self.clusters.get(place.0)?, self.ward(*place)?);
+            let standing = ward.standing(worker, ring.everybody);
+            (ward.told.get(worker) != Some(&standing)).then_some((*place, standing))
+        };
+        self.untold.get(worker).into_iter().flatten().filter_map(standing).collect()
+    }
+
+    /// It has been told that.
+    pub fn told(&mut self, worker: usize, news: &[(Place, Standing)]) {
+        for (place, standing) in news {
+            if let Some((_, ward)) = self.ward_mut(*place) {
+                ward.told.get_mut(worker).into_iter().for_each(|told| *told = *standing);
+            }
+        }
+        self.untold.get_mut(worker).into_iter().for_each(BTreeSet::clear);
+    }
+
+    fn ward(&self, place: Place) -> Option<&Ward> {
+        self.clusters.get(place.0)?.wards.get(place.1)
+    }
+
+    fn ward_mut(&mut self, place: Place) -> Option<(&ClusterPlan, &mut Ward)> {
+        let ring = self.clusters.get_mut(place.0)?;
+        Some((&ring.plan, ring.wards.get_mut(place.1)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::standing::Failure;
+
+    const HERE: Place = (0, 1);
+
+    fn plan(change: impl Fn(&mut ClusterPlan)) -> Plan {
+        let mut plan = Plan::for_tests(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        change(&mut plan.clusters[0]);
+        plan
+    }
+
+    fn board() -> Board {
+        Board::new(&plan(|_| ()), 2, None, 0)
+    }
+
+    fn seen(failures: u32) -> Observation {
+        Observation {
+            cluster: HERE.0,
+            backend: HERE.1,
+            failures,
+            failure: Some(Failure::Connect),
+            succeeded: false,
+            trial: None,
+        }
+    }
+
+    fn ended(end: TrialEnd) -> Observation {
+        Observation { trial: Some(end), ..seen(0) }
+    }
+
+    /// Tells a worker everything it does not know, and returns what that is.
+    fn tell(board: &mut Board, worker: usize) -> Vec<(Place, Standing)> {
+        let news = board.untold(worker);
+        board.told(worker, &news);
+        assert!(board.untold(worker).is_empty());
+        news
+    }
+
+    /// Who holds the only trial.
+    fn holder(board: &mut Board) -> Option<usize> {
+        let told: Vec<_> = (0..2)
+            .flat_map(|worker| tell(board, worker).into_iter().map(move |news| (worker, news)))
+            .collect();
+        let mut holders = told.into_iter().filter(|(_, (_, standing))| *standing == Standing::Trial);
+        let first = holders.next().map(|(worker, _)| worker);
+        assert_eq!(holders.next(), None, "two trials at a time");
+        first
+    }
+
+    #[test]
+    fn what_one_worker_sees_three_times_all_workers_learn_once() {
+        let mut board = board();
+        board.observed(0, &seen(2), 10);
+        assert!(tell(&mut board, 1).is_empty());
+        board.observed(1, &seen(1), 20);
+        for worker in 0..2 {
+            assert_eq!(tell(&mut board, worker), [(HERE, Standing::Out)]);
+        }
+        let changes = board.take_transitions();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(
+            (changes[0].state, &*changes[0].reason),
+            (State::Ejected, "3 failed connections in a row")
+        );
+    }
+
+    #[test]
+    fn a_trial_is_with_one_worker_and_its_success_readmits_with_all() {
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        assert_eq!((board.due(), holder(&mut board)), (Some(1_000), None));
+        board.tick(1_000);
+        let first = holder(&mut board).unwrap();
+        // Nobody uses it: it is asked back, and goes on once it is back.
+        board.tick(1_250);
+        assert_eq!(holder(&mut board), None);
+        board.tick(5_000);
+        assert_eq!(holder(&mut board), None, "the first may still be using it");
+        board.observed(first, &ended(TrialEnd::Unused), 5_000);
+        let second = holder(&mut board).unwrap();
+        assert_ne!(first, second);
+        board.observed(first, &ended(TrialEnd::Succeeded), 5_001);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Trial, "it is not the first one's any more");
+        board.observed(second, &ended(TrialEnd::Succeeded), 5_002);
+        for worker in 0..2 {
+            assert_eq!(tell(&mut board, worker), [(HERE, Standing::Up)]);
+        }
+        let states: Vec<_> = board.take_transitions().into_iter().map(|change| change.state).collect();
+        assert_eq!(states, [State::Ejected, State::Up], "a trial is not worth a line");
+    }
+
+    #[test]
+    fn a_failed_trial_waits_twice_as_long() {
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        board.tick(1_000);
+        let worker = holder(&mut board).unwrap();
+        board.observed(worker, &Observation { trial: Some(TrialEnd::Failed), ..seen(1) }, 1_100);
+        assert_eq!(board.due(), Some(1_250), "a look that has nothing to see");
+        board.tick(1_250);
+        assert_eq!((board.due(), holder(&mut board)), (Some(3_100), None));
+    }
+
+    #[test]
+    fn probes_decide_over_live_traffic_and_the_operator_over_all() {
+        let mut board = board();
+        board.probed(HERE, false, "status 503", 0);
+        board.observed(0, &seen(3), 0);
+        board.tick(1_000);
+        assert_eq!(holder(&mut board), None, "what its probes refuse is not tried");
+        board.probed(HERE, true, "status 200", 2_000);
+        assert_eq!(board.state_of(HERE).unwrap(), (State::Up, "status 200"));
+        let maint = plan(|cluster| cluster.backends[1].duty = Duty::Maint);
+        let mut board = Board::new(&maint, 2, Some(&board), 3_000);
+        assert_eq!(board.tell_all(0)[0], [Standing::Up, Standing::Out, Standing::Up]);
+        board.probed(HERE, false, "", 3_000);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Maint);
+        let drain = plan(|cluster| cluster.backends[1].duty = Duty::Drain);
+        let mut board = Board::new(&drain, 2, Some(&board), 4_000);
+        assert_eq!(board.tell_all(0)[0][1], Standing::Out, "it is down as well");
+        board.probed(HERE, true, "", 5_000);
+        assert_eq!(tell(&mut board, 0), [(HERE, Standing::Drain)]);
+    }
+
+    #[test]
+    fn what_a_full_queue_did_not_take_is_told_as_it_is_by_then() {
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        let lost = board.untold(1);
+        assert_eq!(lost, [(HERE, Standing::Out)]);
+        board.probed(HERE, true, "", 10);
+        assert!(board.untold(1).is_empty(), "it never knew that anything was wrong");
+        board.observed(0, &seen(3), 20);
+        assert_eq!(tell(&mut board, 1), [(HERE, Standing::Out)]);
+    }
+
+    #[test]
+    fn when_too_few_are_healthy_all_are_used() {
+        let mut board = Board::new(&plan(|cluster| cluster.circuit.panic_threshold_percent = 50), 1, None, 0);
+        board.probed((0, 0), false, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Out)]);
+        board.probed((0, 1), false, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Up)], "one of three is less than half");
+        board.probed((0, 1), true, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Out)]);
+    }
+
+    #[test]
+    fn outliers_are_ejected_and_come_back() {
+        let mut board = Board::new(&plan(|cluster| cluster.circuit.outlier.ratio = Some(0.8)), 1, None, 0);
+        let tally = |successes, failures| Tally { successes, failures };
+        board.tallied(0, &[tally(200, 0), tally(100, 100), tally(0, 200)], 0);
+        assert_eq!(tell(&mut board, 0), [((0, 2), Standing::Out)], "the worst, and no more than half");
+        board.tick(1_000);
+        assert_eq!(tell(&mut board, 0), [((0, 2), Standing::Trial)]);
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_of_who_stays() {
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        let mut other = Plan::for_tests(&["127.0.0.1:2", "127.0.0.1:9"]);
+        let mut board = Board::new(&other, 2, Some(&board), 10);
+        assert_eq!(board.tell_all(0)[0], [Standing::Out, Standing::Up]);
+        other.clusters[0].backends[0].endpoints = other.clusters[0].backends[1].endpoints.clone();
+        let mut board = Board::new(&other, 2, Some(&board), 20);
+        assert_eq!(
+            board.tell_all(0)[0],
+            [Standing::Up, Standing::Up],
+            "at another address it is another one"
+        );
+    }
+}
