@@ -151,7 +151,10 @@ impl Health {
     fn log(&mut self) {
         for change in self.board.take_transitions() {
             self.show(change.place);
-            let Some((cluster, backend)) = self.board.names_of(change.place) else { continue };
+            let Some((cluster, backend)) = self.board.names_of(change.place).filter(|_| change.is_news)
+            else {
+                continue;
+            };
             let (cluster, backend, reason) = (&**cluster, &**backend, &*change.reason);
             match change.state {
                 State::Up => info!(cluster, backend, state = "up", reason, "backend is up"),

@@ -23,7 +23,7 @@ const TRIAL_PATIENCE: Millis = 250;
 /// Where a backend stands in the plan: its cluster's place, and its place in there.
 pub type Place = (usize, usize);
 
-/// A change that is worth a line in the log.
+/// A backend's state has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Whose.
@@ -32,6 +32,8 @@ pub struct Transition {
     pub state: State,
     /// Why, in a few words.
     pub reason: String,
+    /// It is worth a line in the log: a trial is not, only what becomes of it in the end.
+    pub is_news: bool,
 }
 
 /// Who is allowed a trial.
@@ -305,8 +307,8 @@ impl Board {
         for worker in differs {
             self.untold.get_mut(worker).map(|untold| untold.insert(place));
         }
-        if is_news {
-            self.transitions.push(Transition { place, state, reason: reason.to_owned() });
+        if state != old {
+            self.transitions.push(Transition { place, state, reason: reason.to_owned(), is_news });
         }
     }
 
@@ -327,7 +329,7 @@ impl Board {
         }
     }
 
-    /// What has changed since the last call, for the log.
+    /// What has changed since the last call.
     pub fn take_transitions(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.transitions)
     }
@@ -468,8 +470,9 @@ mod tests {
         for worker in 0..2 {
             assert_eq!(tell(&mut board, worker), [(HERE, Standing::Up)]);
         }
-        let states: Vec<_> = board.take_transitions().into_iter().map(|change| change.state).collect();
-        assert_eq!(states, [State::Ejected, State::Up], "a trial is not worth a line");
+        let news = board.take_transitions().into_iter().filter(|change| change.is_news);
+        let states: Vec<_> = news.map(|change| change.state).collect();
+        assert_eq!(states, [State::Ejected, State::Up]);
     }
 
     #[test]

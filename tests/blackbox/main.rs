@@ -26,6 +26,7 @@ mod deadlines;
 mod desync;
 mod draining;
 mod economy;
+mod health;
 mod interim;
 mod kernel_limits;
 mod malformed;
