@@ -11,7 +11,7 @@ use crate::{
     addr::Endpoint,
     config::plan::BackendPlan,
     fault::Fault,
-    io::alarm::Millis,
+    io::{alarm::Millis, ready},
     stats::{
         names::{BackendCount, BackendLevel, Count},
         worker::BackendStats,
@@ -29,6 +29,8 @@ pub struct Backend {
     place: Cell<Option<(usize, usize)>>,
     sources: RefCell<Rc<Sources>>,
     setback: Cell<Setback>,
+    /// Its connections, for those who sever them.
+    owner: u32,
     record: Cell<Record>,
     /// It is among those control is to hear of.
     is_reported: Cell<bool>,
@@ -46,6 +48,7 @@ impl Backend {
             place: Cell::new(None),
             sources: RefCell::new(Rc::new(Sources::new(Arc::default(), 0))),
             setback: Cell::default(),
+            owner: ready::new_owner(),
             record: Cell::default(),
             is_reported: Cell::new(false),
             pool: IdlePool::new(Arc::clone(&stats)),
@@ -78,6 +81,11 @@ impl Backend {
     /// Its cluster's place in the plan, and its own in there.
     pub fn place(&self) -> Option<(usize, usize)> {
         self.place.get()
+    }
+
+    /// Its connections, for those who sever them.
+    pub fn owner(&self) -> u32 {
+        self.owner
     }
 
     /// What this worker has seen of it.

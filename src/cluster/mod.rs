@@ -29,7 +29,10 @@ use crate::{
     },
     config::plan::{ClusterPlan, cluster::OnDown},
     health::standing::{Failure, Standing, TrialEnd},
-    io::alarm::{self, Millis},
+    io::{
+        alarm::{self, Millis},
+        ready,
+    },
     stats::{names::BackendCount, worker::BackendStats},
     upstream::source::Sources,
 };
@@ -222,6 +225,10 @@ impl Cluster {
         }
         if standing == Standing::Out && before != Standing::Out {
             backend.pool().clear();
+            // A trial is under way only where nothing else is.
+            if before != Standing::Trial && self.on_down.get() == OnDown::Close {
+                ready::sever(backend.owner());
+            }
         }
         if standing == Standing::Trial
             && let Some(index) = backend.index()

@@ -79,6 +79,10 @@ struct Entry {
     generation: u32,
     read: Side,
     write: Side,
+    /// To whom it leads; 0 for a client.
+    owner: u32,
+    /// It is to be reset by whoever waits for it.
+    is_severed: bool,
     /// An urgent byte has come: a receive may stop in front of it, and a splice always does, with bytes behind it.
     urgent: bool,
 }
@@ -104,6 +108,7 @@ struct Ready {
 
 thread_local! {
     static READY: RefCell<Option<Ready>> = const { RefCell::new(None) };
+    static OWNERS: Cell<u32> = const { Cell::new(0) };
     /// News of connections that are not counted yet.
     static NEWS: Cell<u64> = const { Cell::new(0) };
 }
@@ -176,20 +181,50 @@ pub fn forget(token: Token) {
     });
 }
 
-/// Ready while a call in this direction may succeed, end or fail; otherwise the task is woken when it may.
-pub fn poll(token: Token, direction: Direction, cx: &mut Context<'_>) -> Poll<()> {
+/// Whose connections can be severed together; different from all others of this thread.
+pub fn new_owner() -> u32 {
+    OWNERS.with(|owners| {
+        owners.set(owners.get().wrapping_add(1).max(1));
+        owners.get()
+    })
+}
+
+/// Notes to whom a connection leads.
+pub fn belongs_to(token: Token, owner: u32) {
+    let _ = with(|all| {
+        all.entry(token).into_iter().for_each(|entry| entry.owner = owner);
+        Ok(())
+    });
+}
+
+/// Has every connection that leads there reset. Looks at all connections, so this is for rare occasions.
+pub fn sever(owner: u32) {
+    let _ = with(|all| {
+        for entry in all.entries.iter_mut().filter(|entry| entry.owner == owner) {
+            entry.is_severed = true;
+            entry.read.tell(true, true);
+            entry.write.tell(true, true);
+        }
+        Ok(())
+    });
+}
+
+/// Ready while a call in this direction may succeed, end or fail, with whether the connection is to be reset; otherwise
+/// the task is woken when it is ready.
+pub fn poll(token: Token, direction: Direction, cx: &mut Context<'_>) -> Poll<bool> {
     let polled = with(|all| {
-        let Some(entry) = all.entry(token) else { return Ok(Poll::Ready(())) };
+        let Some(entry) = all.entry(token) else { return Ok(Poll::Ready(false)) };
+        let is_severed = entry.is_severed;
         let side = entry.side(direction);
         if side.ready || side.over {
-            return Ok(Poll::Ready(()));
+            return Ok(Poll::Ready(is_severed));
         }
         if !side.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             side.waker = Some(cx.waker().clone());
         }
         Ok(Poll::Pending)
     });
-    polled.unwrap_or(Poll::Ready(()))
+    polled.unwrap_or(Poll::Ready(false))
 }
 
 /// A call in this direction has met an empty or a full queue: the next edge tells when it is worth another one.

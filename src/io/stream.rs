@@ -75,12 +75,26 @@ impl Stream {
 
     /// Ready when receiving may succeed, at end of stream, or in error.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready::poll(self.token, Direction::Read, cx)
+        self.poll(Direction::Read, cx)
     }
 
     /// Ready when sending may succeed, or in error.
     pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready::poll(self.token, Direction::Write, cx)
+        self.poll(Direction::Write, cx)
+    }
+
+    fn poll(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<()> {
+        ready::poll(self.token, direction, cx).map(|is_severed| {
+            if is_severed {
+                // The next call fails as if the peer had done it.
+                socket::sever(&self.socket);
+            }
+        })
+    }
+
+    /// Notes to whom it leads, so that [`ready::sever`] finds it.
+    pub fn belongs_to(&self, owner: u32) {
+        ready::belongs_to(self.token, owner);
     }
 
     /// Tells whether the peer has been silent since the last receive. A pooled connection that is not silent (FIN, RST

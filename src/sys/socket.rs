@@ -11,7 +11,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
         AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
-        connect, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
+        connect, connect_unspec, getsockname, ipproto, listen, recv, send, shutdown, socket_with, sockopt,
     },
 };
 
@@ -216,6 +216,14 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 pub fn shutdown_write(socket: impl AsFd) {
     // A peer that is gone already needs no announcement.
     let _ = shutdown(socket, Shutdown::Write);
+}
+
+/// Breaks the connection now: the peer gets a reset, and so does the next call on this end (`connect(2)`, AF_UNSPEC). A
+/// UNIX socket knows no reset and is shut down.
+pub fn sever(socket: impl AsFd) {
+    if connect_unspec(&socket).is_err() {
+        let _ = shutdown(&socket, Shutdown::Both);
+    }
 }
 
 /// Makes the coming close a reset: queued bytes are dropped and the peer sees RST, never a clean end.

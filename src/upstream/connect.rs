@@ -34,6 +34,7 @@ pub async fn connect(attempt: &Attempt, call: Call<'_>) -> Result<Stream, Fault>
     for (place, endpoint) in backend.endpoints() {
         match connect_to(backend, endpoint, call).await {
             Ok(stream) => {
+                stream.belongs_to(backend.owner());
                 attempt.connected(place, alarm::now());
                 return Ok(stream);
             }

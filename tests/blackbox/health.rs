@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::support::ringway::message;
 use crate::support::stats::backends;
-use crate::support::{Backend, Client, Configured, Ringway, eventually, refusing_address};
+use crate::support::wire::{Closing, Failure, Wire};
+use crate::support::{Acceptor, Backend, Client, Configured, Holding, Ringway, eventually, refusing_address};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad";
 
@@ -319,4 +320,56 @@ fn tcp_and_udp_backends_that_refuse_are_ejected_too() {
             (state(&ringway, 0) == "ejected").then_some(())
         });
     }
+}
+
+/// A tunnel to the one that is called bad, or to the other one, and what becomes of both when the first goes down.
+fn with_tunnels(on_down: &str, check: impl Fn(Client, Client, Wire, &Configured)) {
+    let (bad, good) = (Acceptor::new(), Acceptor::new());
+    let text = cluster(&bad.place, &good.place, "").replace("[defaults]", "mode = \"tcp\"\n[defaults]");
+    let text = text.replace("circuit", &format!("balance = \"first\"\non_down = \"{on_down}\"\ncircuit"));
+    let ringway = Configured::start(1, &text);
+    let (to_bad, bad_end) = bad.tunnel(&ringway);
+    let drained = text.replace("name = \"bad\"", "name = \"bad\", state = \"drain\"");
+    ringway.reload(&drained);
+    let (to_good, _good_end) = good.tunnel(&ringway);
+    ringway.reload(&text.replace("name = \"bad\"", "name = \"bad\", state = \"maint\""));
+    check(to_bad, to_good, bad_end, &ringway);
+}
+
+#[test]
+fn the_connections_of_a_backend_that_goes_down_are_reset_when_the_operator_wants_it() {
+    with_tunnels("close", |bad, good, mut bad_end, ringway| {
+        for end in [&mut Wire::new(bad.into_stream()), &mut bad_end] {
+            let ended = end.take_some();
+            assert!(matches!(ended, Err(Failure::Short { closing: Closing::Reset, .. })), "{ended:?}");
+        }
+        ringway.wait_stats("one tunnel", |stats| stats.gauge("tunnels_active") == 1);
+        drop(good);
+        ringway.wait_quiet();
+    });
+}
+
+#[test]
+fn the_connections_of_a_backend_that_goes_down_go_on_unless_the_operator_says_otherwise() {
+    with_tunnels("keep", |bad, _good, mut bad_end, _ringway| {
+        let mut bad = Wire::new(bad.into_stream());
+        bad.send(b"still here").unwrap();
+        assert_eq!(bad_end.take_exactly(10).unwrap(), b"still here");
+        bad_end.send(b"so am I").unwrap();
+        assert_eq!(bad.take_exactly(7).unwrap(), b"so am I");
+    });
+}
+
+#[test]
+fn a_request_that_waits_at_a_backend_that_goes_down_is_answered_by_another_one() {
+    let holding = Holding::start();
+    let good = Backend::well_behaved("good");
+    let text = cluster(&holding.backend.place, &good.place, "").replace("200ms", "30s");
+    let text = text.replace("circuit", "balance = \"first\"\non_down = \"close\"\ncircuit");
+    let ringway = Configured::start(1, &text);
+    let mut client = ringway.client();
+    client.send_pieces(&[b"GET /held HTTP/1.1\r\nHost: h\r\n\r\n"]);
+    holding.asked.recv().unwrap();
+    ringway.reload(&text.replace("name = \"bad\"", "name = \"bad\", state = \"maint\""));
+    assert_eq!(client.response().text(), "good");
 }
