@@ -191,11 +191,13 @@ fn a_backend_that_accepts_and_never_answers_is_out_after_a_few_timeouts() {
         timeouts += usize::from(answer.status == 504);
         assert!(matches!(answer.status, 200 | 504), "{answer:?}");
     }
-    assert_eq!(timeouts, 3);
+    // A worker tells in batches, so one or two more may come to it.
+    assert!((3..6).contains(&timeouts), "{timeouts}");
     for _ in 0..20 {
         assert_eq!(ringway.get("/").text(), "good");
     }
-    assert_eq!(backends(ringway.stats().total())[0]["reason"], "3 timeouts in a row");
+    let reason = backends(ringway.stats().total())[0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.ends_with(" timeouts in a row"), "{reason}");
 }
 
 #[test]
@@ -343,9 +345,8 @@ fn the_connections_of_a_backend_that_goes_down_are_reset_when_the_operator_wants
             let ended = end.take_some();
             assert!(matches!(ended, Err(Failure::Short { closing: Closing::Reset, .. })), "{ended:?}");
         }
-        ringway.wait_stats("one tunnel", |stats| stats.gauge("tunnels_active") == 1);
+        ringway.wait_stats("the other tunnel alone", |stats| stats.gauge("tunnels_active") == 1);
         drop(good);
-        ringway.wait_quiet();
     });
 }
 
