@@ -55,6 +55,11 @@ fn wait_state(ringway: &Ringway, backend: usize, wanted: &str) {
     eventually(&format!("state {wanted}"), || (state(ringway, backend) == wanted).then_some(()));
 }
 
+/// Waits until every worker has heard that only the good one is to be asked.
+fn wait_only_good(ringway: &Ringway) {
+    eventually("only the good one", || (0..10).all(|_| ringway.get("/").text() == "good").then_some(()));
+}
+
 /// The lines that tell of a change of the backend that is called bad.
 fn changes(ringway: &Ringway) -> Vec<String> {
     let of_bad = |line: &&String| {
@@ -76,6 +81,7 @@ fn what_fails_three_times_with_one_worker_is_avoided_by_all() {
         assert_eq!(client.get("/").status, 200, "the other one answers for it");
     }
     // A worker tells in batches, so a few more may have come to it.
+    wait_only_good(&ringway);
     let asked = bad.connections();
     assert!((3..100).contains(&asked), "{asked}");
     for _ in 0..40 {
@@ -137,11 +143,12 @@ fn one_trial_at_a_time_and_its_success_readmits() {
         }
     });
     let good = Backend::well_behaved("good");
-    let text = cluster(&backend.place, &good.place, "failures = 1, open = \"500ms\"");
+    let text = cluster(&backend.place, &good.place, "failures = 1, open = \"2s\"");
     let ringway = Configured::start(2, &text.replace("200ms", "30s"));
     while state(&ringway, 0) != "ejected" {
         assert_eq!(ringway.get("/").status, 200);
     }
+    wait_only_good(&ringway);
     cured.set(true);
     let clients = Clients::start(&ringway, 6);
     eventually("a trial", || (asked.load(Ordering::SeqCst) > 0).then_some(()));
@@ -193,6 +200,7 @@ fn a_backend_that_accepts_and_never_answers_is_out_after_a_few_timeouts() {
     }
     // A worker tells in batches, so one or two more may come to it.
     assert!((3..6).contains(&timeouts), "{timeouts}");
+    wait_only_good(&ringway);
     for _ in 0..20 {
         assert_eq!(ringway.get("/").text(), "good");
     }
