@@ -13,7 +13,7 @@ use ringway::{
     config::{
         self, Environment,
         plan::{
-            Plan,
+            AdmissionPlan, Plan,
             route::{Action, HeaderMatch, HostMatch, PathMatch, Rewrite, RoutePlan},
         },
     },
@@ -49,6 +49,7 @@ fn route(host: Option<HostMatch>, path: PathMatch) -> RoutePlan {
         action: Action::Forward(Vec::new()),
         rewrite: Rewrite::default(),
         response_timeout: None,
+        admission: AdmissionPlan::default(),
     }
 }
 

@@ -14,6 +14,11 @@ impl Networks {
         self.0.is_empty()
     }
 
+    /// The first and the last address of each.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        self.0.iter().map(|network| (network.network(), network.broadcast()))
+    }
+
     /// True when one of them contains `address`; IPv4 clients of an IPv6 socket count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -3,6 +3,7 @@
 //! Pure: opens, resolves and reads nothing. What is wrong is collected with its place and its remedy, and so is what is
 //! allowed but probably not meant.
 
+mod admission;
 mod circuit;
 mod clusters;
 mod edits;

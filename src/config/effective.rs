@@ -2,6 +2,7 @@
 //!
 //! As TOML it can be loaded again and means the same; as JSON the admin shows it. Secrets are left out of both.
 
+mod admission;
 mod write;
 
 use self::write::{Tree, table, text, texts};
@@ -80,8 +81,17 @@ fn defaults(timeouts: &Timeouts, headers: &HeaderPolicy) -> Tree {
 }
 
 fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
-    let ListenerPlan { name, endpoint, socket_mode, mode, cluster, routes: _, proxy_from, down_text } =
-        listener;
+    let ListenerPlan {
+        name,
+        endpoint,
+        socket_mode,
+        mode,
+        cluster,
+        routes: _,
+        proxy_from,
+        down_text,
+        admission,
+    } = listener;
     let cluster = cluster.and_then(|cluster| plan.clusters.get(cluster));
     table([
         ("name", Some(text(name))),
@@ -92,6 +102,7 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         ("socket_mode", endpoint.inet().is_none().then(|| Tree::Text(format!("{socket_mode:o}")))),
         ("down_text", (*mode == Mode::Tcp).then(|| text(down_text))),
     ])
+    .and(self::admission::keys(admission))
 }
 
 fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given: bool) -> Tree {
@@ -205,7 +216,8 @@ fn sticky_table(sticky: &Sticky, key_given: bool) -> Tree {
 }
 
 fn route_table(plan: &Plan, index: usize, route: &RoutePlan) -> Tree {
-    let RoutePlan { name, hosts, path, methods, headers, action, rewrite, response_timeout } = route;
+    let RoutePlan { name, hosts, path, methods, headers, action, rewrite, response_timeout, admission } =
+        route;
     let listeners = plan.listeners.iter().filter(|listener| listener.routes.contains(&index));
     let host = |host: &HostMatch| match host {
         HostMatch::Exact(host) => text(host),
@@ -243,6 +255,7 @@ fn route_table(plan: &Plan, index: usize, route: &RoutePlan) -> Tree {
         ("set_response_header", set_response),
         ("add_response_header", add_response),
     ])
+    .and(self::admission::keys(admission))
 }
 
 fn action_value(plan: &Plan, action: &Action) -> (&'static str, Tree) {

@@ -7,11 +7,12 @@ mod value;
 use std::{net::IpAddr, time::Duration};
 
 pub(super) use self::value::{
-    BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, SecretKey,
+    BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, RateKeyItem, SecretKey,
 };
 use super::{
     plan::{
         Mode,
+        admission::Rate,
         cluster::{Duty, OnDown, SameSite},
     },
     read::{List, Map, Tables, tables},
@@ -57,6 +58,18 @@ tables! {
         socket_mode: Permissions = "666",
         /// What a client of a TCP listener is told when there is no backend for it; empty says nothing.
         down_text: String = "Server is down\n",
+        /// Only clients from these networks may come in: `10.0.0.0/8`, `::1` or `all`. Connections of others are reset, their datagrams dropped.
+        allow: NetworkList,
+        /// Clients from these networks may not come in, even if they are allowed.
+        deny: NetworkList,
+        /// Connections or UDP flows that one client may have at a time, over all workers; what is more is reset or dropped.
+        max_connections_per_client: u32,
+        /// How many requests (`http`), connections (`tcp`) or new flows (`udp`) are taken: `10/s`, `300/m` or `1000/h`, over all workers.
+        rate_limit: Rate,
+        /// How many may come at once after a pause; one second's worth unless given, at least 1.
+        rate_burst: u32,
+        /// What has a limit of its own: each `client-address` (IPv6: each network of 64 bits), `all` together, or each value of `{ header = "…" }` (HTTP only).
+        rate_key: RateKeyItem = "client-address",
     }
 
     /// A named group of backends.
@@ -199,6 +212,22 @@ tables! {
         remove_response_header: List<String>,
         /// In place of `defaults.response_timeout`; `0s` waits for ever.
         response_timeout: Duration,
+        /// Only clients from these networks may ask: `10.0.0.0/8`, `::1` or `all`. Others are answered 403.
+        allow: NetworkList,
+        /// Clients from these networks may not ask, even if they are allowed.
+        deny: NetworkList,
+        /// How many requests are taken: `10/s`, `300/m` or `1000/h`, over all workers. Others are answered 429.
+        rate_limit: Rate,
+        /// How many may come at once after a pause; one second's worth unless given, at least 1.
+        rate_burst: u32,
+        /// What has a limit of its own: each `client-address` (IPv6: each network of 64 bits), `all` together, or each value of `{ header = "…" }`.
+        rate_key: RateKeyItem = "client-address",
+    }
+
+    /// What has a rate limit of its own, if it is part of a request.
+    RateKeyTable {
+        /// Each value of this header field.
+        header: String,
     }
 
     /// A cluster's part of a route's requests.

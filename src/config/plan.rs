@@ -3,12 +3,14 @@
 //! Nothing here parses, resolves or opens anything. Whoever builds a plan has already checked it, so the
 //! data path reads it without asking again.
 
+pub mod admission;
 pub mod cluster;
 pub mod route;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::{
+    admission::AdmissionPlan,
     cluster::{Algorithm, BackendPlan, ClusterPlan},
     route::RoutePlan,
 };
@@ -55,6 +57,8 @@ pub struct ListenerPlan {
     pub proxy_from: Networks,
     /// What a TCP client is told when there is no backend for it; empty says nothing.
     pub down_text: Arc<str>,
+    /// Which connections, flows or requests it takes.
+    pub admission: AdmissionPlan,
 }
 
 impl ListenerPlan {
@@ -164,6 +168,7 @@ impl Plan {
                 routes: Vec::new(),
                 proxy_from: Networks::default(),
                 down_text: DOWN_TEXT.into(),
+                admission: AdmissionPlan::default(),
             }],
             routes: Vec::new(),
             clusters: vec![ClusterPlan {

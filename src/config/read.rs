@@ -11,8 +11,9 @@ use serde_json::{Value as Json, json};
 pub(super) use self::declare::{OTHER_WORDS, table_schema, tables, unknown_key, word, words};
 use super::{
     mistake::{Mistake, Place},
+    plan::admission::Rate,
     tree::{Node, Value},
-    units::{DURATION_FORM, parse_duration},
+    units::{DURATION_FORM, RATE_FORM, parse_duration, parse_rate},
 };
 use crate::addr::{BackendAddress, ListenAddress, Networks};
 
@@ -151,6 +152,22 @@ impl Read for u16 {
     }
 }
 
+impl Read for u32 {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let number = match &node.value {
+            Value::Integer(number) => Some(*number),
+            Value::Text { text, whole: true } => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        number.or_else(|| unexpected(node, mistakes, "a whole number, without quotes"))
+    }
+
+    fn schema() -> Json {
+        or_placeholder(&json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }))
+    }
+}
+
 impl Read for f64 {
     fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         let number = match &node.value {
@@ -181,6 +198,21 @@ impl Read for Duration {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": r"^((\d+(ms|[smhd]))+|.*\$\{.*)$" })
+    }
+}
+
+impl Read for Rate {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let rate = match &node.value {
+            Value::Text { text, .. } => parse_rate(text),
+            _ => None,
+        };
+        let rate = rate.map(|(count, per)| Rate { count, per });
+        rate.or_else(|| unexpected(node, mistakes, RATE_FORM))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"^(\d+/[smh]|.*\$\{.*)$" })
     }
 }
 

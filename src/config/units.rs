@@ -1,4 +1,4 @@
-//! Numbers with their units: durations (`"1m30s"`) and sizes (`"64KiB"`).
+//! Numbers with their units: durations (`"1m30s"`), sizes (`"64KiB"`) and rates (`"10/s"`).
 //!
 //! Pure. Whatever is written here is read back as the same value.
 
@@ -9,6 +9,14 @@ const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 
 /// The units of a size, the largest first, with their bytes.
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// The units of a rate.
+const RATES: [(&str, Duration); 3] =
+    [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
+
+/// How a rate is written, for messages.
+pub const RATE_FORM: &str =
+    "a number for each second, minute or hour, such as `\"10/s\"`, `\"300/m\"` or `\"1000/h\"`";
 
 /// How a duration is written, for messages.
 pub const DURATION_FORM: &str =
@@ -40,6 +48,20 @@ pub fn format_size(bytes: u64) -> String {
     let fits = SIZES.iter().find(|(_, size)| bytes != 0 && bytes.is_multiple_of(*size));
     let (unit, size) = fits.copied().unwrap_or(("B", 1));
     format!("{}{unit}", bytes / size)
+}
+
+/// Reads `10/s`, `300/m` or `1000/h`: so many in such a time; `None` for anything else.
+pub fn parse_rate(text: &str) -> Option<(u32, Duration)> {
+    let (count, unit) = text.split_once('/')?;
+    let (_, per) = RATES.iter().find(|(name, _)| *name == unit)?;
+    let plain = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    Some((count.parse().ok().filter(|_| plain)?, *per))
+}
+
+/// Writes a rate of one of the three units.
+pub fn format_rate(count: u32, per: Duration) -> String {
+    let unit = RATES.iter().find(|(_, known)| *known == per).map_or("s", |(unit, _)| *unit);
+    format!("{count}/{unit}")
 }
 
 /// The sum of number and unit pairs, each unit smaller than the one before.
@@ -114,6 +136,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rates() {
+        for (text, count, seconds) in [("10/s", 10, 1), ("0/m", 0, 60), ("4000000000/h", 4_000_000_000, 3600)]
+        {
+            let rate = (count, Duration::from_secs(seconds));
+            assert_eq!(parse_rate(text), Some(rate), "{text}");
+            assert_eq!(format_rate(rate.0, rate.1), text);
+        }
+        for wrong in [
+            "",
+            "10",
+            "/s",
+            "10/",
+            "10/d",
+            "10 /s",
+            "10/ s",
+            "+1/s",
+            "-1/s",
+            "1.5/s",
+            "5000000000/s",
+            "1/s/s",
+        ] {
+            assert_eq!(parse_rate(wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn written_values_are_read_back(number in 0u64..1 << 50) {
@@ -124,7 +172,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in "([0-9]{1,20}|ms|[smhdKMGiB ]){0,6}|.{0,8}") {
-            let _ = (parse_duration(&text), parse_size(&text));
+            let _ = (parse_duration(&text), parse_size(&text), parse_rate(&text));
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::plan::{
-        Plan,
+        AdmissionPlan, Plan,
         route::{FieldEdits, FixedAnswer, PathMatch, Redirect, Rewrite, RoutePlan},
     },
     http::scan::Scan,
@@ -189,6 +189,7 @@ fn route(path: &str, action: Action, rewrite: Rewrite) -> RoutePlan {
         action,
         rewrite,
         response_timeout: None,
+        admission: AdmissionPlan::default(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::cmp::Reverse;
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::config::plan::route::{Action, HostMatch, PathMatch, Rewrite, RoutePlan};
+use crate::config::plan::{
+    AdmissionPlan,
+    route::{Action, HostMatch, PathMatch, Rewrite, RoutePlan},
+};
 
 type Pairs = [(&'static str, &'static [u8])];
 
@@ -25,6 +28,7 @@ fn route(path: PathMatch) -> RoutePlan {
         action: Action::Forward(Vec::new()),
         rewrite: Rewrite::default(),
         response_timeout: None,
+        admission: AdmissionPlan::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Findings, Names, clusters::ClusterDraft, find, routes::RouteDraft, tables};
+use super::{Findings, Names, admission, clusters::ClusterDraft, find, routes::RouteDraft, tables};
 use crate::{
     addr::{Endpoint, ListenAddress},
     config::{
@@ -68,6 +68,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
         None => names.invent(NAME, &place),
     };
     let binds = listener.bind.get().map_or(&[][..], |list| &list.0);
+    let admission = admission::of_listener(findings, listener, mode);
     let permissions = listener.socket_mode.get();
     let mut drafts = Vec::new();
     for (index, bind) in binds.iter().enumerate() {
@@ -82,6 +83,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
                 routes: Vec::new(),
                 proxy_from: listener.accept_proxy.get().map(|list| list.0.clone()).unwrap_or_default(),
                 down_text: listener.down_text.get().map_or(DOWN_TEXT, String::as_str).into(),
+                admission: admission.clone(),
             },
             group: group.clone(),
             place: place.clone(),
@@ -92,7 +94,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
     drafts
 }
 
-fn unix(at: &&At<ListenAddress>) -> bool {
+pub(super) fn unix(at: &&At<ListenAddress>) -> bool {
     at.value.0.inet().is_none()
 }
 

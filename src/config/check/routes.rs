@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Findings, Names, TIMEOUT_OR_OFF, clusters::ClusterDraft, edits, find, listeners::ListenerDraft, requests,
-    tables,
+    Findings, Names, TIMEOUT_OR_OFF, admission, clusters::ClusterDraft, edits, find,
+    listeners::ListenerDraft, requests, tables,
 };
 use crate::{
     config::{
@@ -128,6 +128,7 @@ fn read(
         action: action.unwrap_or(Action::Forward(Vec::new())),
         rewrite,
         response_timeout,
+        admission: admission::of_route(findings, route),
     }
 }
 

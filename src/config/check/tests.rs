@@ -7,7 +7,7 @@ const CLUSTER: &str = "[[cluster]]\nname = \"web\"\nbackend = [\"10.0.0.1:8080\"
 const OTHER: &str = "[[cluster]]\nname = \"api\"\nbackend = \"10.0.0.3:8080\"\n";
 
 /// Fails unless `content` has exactly one mistake, on this line, that names all of these.
-fn one(content: &str, line: usize, tokens: &[&str]) {
+pub(super) fn one(content: &str, line: usize, tokens: &[&str]) {
     let found = mistakes(content);
     let [only] = found.as_slice() else { panic!("{content}\n{found:#?}") };
     let place = if line == 0 { "a.toml: ".to_owned() } else { format!("a.toml:{line}: ") };

@@ -31,6 +31,19 @@ pub(in crate::config) enum Tree {
     Note(String),
 }
 
+impl Tree {
+    /// A table with the keys of another one behind its own.
+    pub(super) fn and(self, more: Tree) -> Tree {
+        match (self, more) {
+            (Tree::Table(mut keys), Tree::Table(more)) => {
+                keys.extend(more);
+                Tree::Table(keys)
+            }
+            (tree, _) => tree,
+        }
+    }
+}
+
 impl From<bool> for Tree {
     fn from(value: bool) -> Self {
         Tree::Boolean(value)
@@ -39,6 +52,12 @@ impl From<bool> for Tree {
 
 impl From<u16> for Tree {
     fn from(value: u16) -> Self {
+        Tree::Integer(value.into())
+    }
+}
+
+impl From<u32> for Tree {
+    fn from(value: u32) -> Self {
         Tree::Integer(value.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Backend, HashKeyTable};
+use super::{Backend, HashKeyTable, RateKeyTable};
 use crate::{
     addr::{BackendAddress, Networks},
     config::{
@@ -232,6 +232,36 @@ impl Read for HashKeyItem {
 
     fn schema() -> Json {
         json!({ "anyOf": [{ "enum": ["client-address", "path"] }, HashKeyTable::schema()] })
+    }
+}
+
+/// What has a rate limit of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::config) enum RateKeyItem {
+    /// Each client's address.
+    ClientAddress,
+    /// Everything together.
+    All,
+    /// Something in the request.
+    OfRequest(Box<RateKeyTable>),
+}
+
+impl Read for RateKeyItem {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        if matches!(node.value, Value::Table(_)) {
+            return RateKeyTable::read(node, mistakes).map(Box::new).map(RateKeyItem::OfRequest);
+        }
+        let fits = |text: &str| match text.replace('_', "-").as_str() {
+            "client-address" => Some(RateKeyItem::ClientAddress),
+            "all" => Some(RateKeyItem::All),
+            _ => None,
+        };
+        let what = "rate key (a table such as `{ header = \"x-api-key\" }` is one too)";
+        word(node, mistakes, what, &["client-address", "all"], fits)
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["client-address", "all"] }, RateKeyTable::schema()] })
     }
 }
 

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use regex::bytes::Regex;
 
+use super::admission::AdmissionPlan;
+
 /// A rule for requests. All that it asks for must fit; what it leaves empty fits everything.
 #[derive(Debug, Clone)]
 pub struct RoutePlan {
@@ -23,6 +25,8 @@ pub struct RoutePlan {
     pub rewrite: Rewrite,
     /// In place of the time-out for the first byte of a response; zero waits for ever.
     pub response_timeout: Option<Duration>,
+    /// Which of its requests it takes.
+    pub admission: AdmissionPlan,
 }
 
 /// A host without its port, compared without regard to case.

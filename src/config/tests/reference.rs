@@ -87,8 +87,8 @@ fn the_defaults_in_the_schema_are_the_real_ones() {
             let key = path.strip_prefix(&format!("{table}."))?.to_owned();
             let default = schema.get("default")?.clone();
             // These need a companion.
-            let alone =
-                !key.contains('.') && !["hash_key", "socket_mode", "down_text"].contains(&key.as_str());
+            let alone = !key.contains('.')
+                && !["hash_key", "rate_key", "socket_mode", "down_text"].contains(&key.as_str());
             alone.then(|| format!("{key} = {default}\n"))
         });
         lines.collect::<String>()
@@ -112,6 +112,10 @@ fn the_defaults_in_the_schema_are_the_real_ones() {
             .to_toml()
     };
     assert_eq!(tcp(""), tcp("down_text = \"Server is down\\n\""));
+    let limited = |line: &str| {
+        checked(&QUICK_START.replace("\":80\"", &format!("\":80\"\nrate_limit = \"1/s\"\n{line}"))).to_toml()
+    };
+    assert_eq!(limited(""), limited("rate_key = \"client-address\"\nrate_burst = 1"));
     let unix =
         |line: &str| checked(&QUICK_START.replace("\":80\"", &format!("\"unix:/a\"\n{line}"))).to_toml();
     assert_eq!(unix(""), unix("socket_mode = \"666\""));
