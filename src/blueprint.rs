@@ -5,6 +5,7 @@
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use crate::{
+    admission::Admission,
     balance::layout::{Layout, Member, Spec},
     config::plan::{ClusterPlan, Plan, cluster::Sticky},
     limits::AFFINITY_CLIENTS,
@@ -21,6 +22,8 @@ pub struct Blueprint {
     pub layouts: Vec<Arc<Layout>>,
     /// The routes of each listener, in the order of the plan.
     pub tables: Vec<Table>,
+    /// What listeners and routes ask of clients.
+    pub admission: Admission,
     /// Who is kept with whom, in the order of the plan's clusters.
     memories: Vec<Memory>,
 }
@@ -34,12 +37,14 @@ enum Memory {
 }
 
 impl Blueprint {
-    /// Takes its time: a Maglev table is 65 537 turns. Clients that were known by their address `before` stay known.
+    /// Takes its time: a Maglev table is 65 537 turns. Clients that were known or counted by their address `before` stay so.
     pub fn new(plan: Plan, before: Option<&Blueprint>) -> Self {
         let layouts = plan.clusters.iter().map(|cluster| Arc::new(layout(cluster))).collect();
         let tables = (0..plan.listeners.len()).map(|listener| Table::build(&plan, listener)).collect();
         let memories = plan.clusters.iter().map(|cluster| memory(cluster, before)).collect();
-        Blueprint { plan: Arc::new(plan), layouts, tables, memories }
+        let before = before.map(|before| (&*before.plan, &before.admission));
+        let admission = Admission::new(&plan, before);
+        Blueprint { plan: Arc::new(plan), layouts, tables, admission, memories }
     }
 
     /// A listener's routes; `None` when it has none.

@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` first: it follows a connection through these modules from left to right.
 
 pub mod addr;
+pub mod admission;
 pub mod balance;
 pub mod blueprint;
 pub mod cli;

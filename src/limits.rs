@@ -101,6 +101,12 @@ pub const PINS_PER_REQUEST_MAX: usize = 8;
 /// Clients whose addresses a cluster remembers, unless the operator says otherwise: 8 bytes each.
 pub const AFFINITY_CLIENTS_MAX: usize = 128 * 1024;
 
+/// Clients that one table of connections or rates has room for, at 8 bytes each.
+pub const ADMISSION_CLIENTS_MAX: usize = 128 * 1024;
+
+/// Places of all such tables together: when there are many, each has fewer.
+pub const ADMISSION_PLACES_MAX: usize = 8 * 1024 * 1024;
+
 /// Bytes thrown away after our last word to a client, so that the close does not destroy it.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -153,6 +159,7 @@ pub const CONFIGURATION_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 const _: () = assert!(FIXED_BODY_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
 const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
+const _: () = assert!(ADMISSION_PLACES_MAX / (ROUTES_MAX + 2 * LISTENERS_MAX) >= 64);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEADROOM_BYTES < SMALL_BUFFER_BYTES && SMALL_BUFFER_BYTES < BUFFER_BYTES);
 const _: () = assert!(PROXY_HEADER_BYTES_MAX < SMALL_BUFFER_BYTES - HEADROOM_BYTES);
