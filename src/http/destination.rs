@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::{field::with_fields, scan::Found};
 use crate::{
+    admission::rule::Denied,
     cluster::Cluster,
     config::plan::{
         cluster::{HashKey, Sticky},
@@ -15,12 +16,38 @@ use crate::{
     io::alarm::Millis,
     route::path::split_query,
     shard::{Setup, Wish},
+    stats::worker::WorkerStats,
     sticky::cookie::pairs,
     syntax::{self, Target},
 };
 
-/// Where a request goes that `route` has taken, or no route of the listener. `None` when nothing serves it.
+/// Why a request goes to no cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nowhere {
+    /// It is answered here, or nothing serves it.
+    Unserved,
+    /// It must not go on.
+    Denied(Denied),
+}
+
+/// Where a request goes that `route` has taken, or no route of the listener.
 pub fn find(
+    setup: &Setup,
+    listener: usize,
+    route: Option<usize>,
+    client: Option<IpAddr>,
+    head: Head<'_>,
+    now: Millis,
+    stats: &WorkerStats,
+) -> Result<Wish, Nowhere> {
+    let header = |name: &[u8]| head.first(name, Some);
+    match setup.blueprint.admission.denies((listener, route), client, header, stats) {
+        Some(denied) => Err(Nowhere::Denied(denied)),
+        None => served(setup, listener, route, client, head, now).ok_or(Nowhere::Unserved),
+    }
+}
+
+fn served(
     setup: &Setup,
     listener: usize,
     route: Option<usize>,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    destination::{self, Head},
+    destination::{self, Head, Nowhere},
     edit::Edits,
     reply,
     request::{self, Method, Origin, Request},
@@ -69,7 +69,7 @@ async fn serve(session: &mut Session, found: Found) -> Next {
 }
 
 /// Checks the head and turns the inbox into the beginning of the upload.
-fn accept(session: &mut Session, found: Found) -> Result<(Request, Option<Wish>, Flow), Refusal> {
+fn accept(session: &mut Session, found: Found) -> Result<(Request, Result<Wish, Nowhere>, Flow), Refusal> {
     let mut buffer = session.inbox.take().ok_or(Refusal::InvalidRequestLine)?;
     let mut scratch = session.shard.scratch.borrow_mut();
     scratch.clear();
@@ -89,8 +89,9 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Option<Wish>,
     panic_on_request(head);
     let (setup, client) = (&session.setup, session.origin.source.map(|source| source.ip()));
     let head = Head { bytes: head, found };
-    let destination = destination::find(setup, session.listener, request.route, client, head, alarm::now());
-    if request.last_hop || destination.is_none() {
+    let (listener, stats) = (session.listener, &session.shard.stats);
+    let destination = destination::find(setup, listener, request.route, client, head, alarm::now(), stats);
+    if request.last_hop || destination.is_err() {
         // Answered here: TRACE shows the head as it came, a redirect needs its location.
         let body = request.body.clone();
         let flow = Flow::new(buffer, found.end, body).map_err(|_| Refusal::InvalidBody)?;
@@ -117,7 +118,7 @@ fn panic_on_request(head: &[u8]) {
 /// One request in progress.
 struct Exchange {
     request: Request,
-    destination: Option<Wish>,
+    destination: Result<Wish, Nowhere>,
     /// The client is not pinned to the backend it is at.
     is_new: bool,
     /// The backend it is at.
@@ -140,7 +141,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(request: Request, destination: Option<Wish>, upload: Flow, begun: Instant) -> Self {
+    fn new(request: Request, destination: Result<Wish, Nowhere>, upload: Flow, begun: Instant) -> Self {
         Exchange {
             destination,
             is_new: false,
@@ -211,14 +212,14 @@ impl Exchange {
 
     /// A backend that has not been tried.
     fn pick(&mut self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
-        let picked = session.setup.pick(self.destination?, tried, alarm::now())?;
+        let picked = session.setup.pick(self.destination.ok()?, tried, alarm::now())?;
         self.is_new = picked.is_new;
         Some(picked.attempt)
     }
 
     /// The field that pins the client to the backend that has answered; mostly nothing.
     fn set_cookie<'a>(&self, session: &'a Session) -> &'a [u8] {
-        let pins = self.destination.and_then(|wish| session.setup.blueprint.pins(wish.cluster));
+        let pins = self.destination.ok().and_then(|wish| session.setup.blueprint.pins(wish.cluster));
         let place = self.attempt.as_ref().and_then(|attempt| attempt.backend().index());
         let field = pins.filter(|_| self.is_new).zip(place).and_then(|(pins, place)| pins.set_cookie(place));
         field.unwrap_or_default()
@@ -249,7 +250,7 @@ impl Exchange {
     /// A connection to the backend: the freshest idle one, or a new one.
     async fn lease(&self, session: &Session, fresh_only: bool) -> Result<Lease, Fault> {
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let plan = self.destination.and_then(|wish| session.setup.plan().clusters.get(wish.cluster));
+        let plan = self.destination.ok().and_then(|wish| session.setup.plan().clusters.get(wish.cluster));
         let (Some(attempt), Some(plan)) = (&self.attempt, plan) else { return Err(missing) };
         let backend = attempt.backend();
         let speaks_for = plan.send_proxy.and(session.origin.source);
@@ -299,13 +300,19 @@ impl Exchange {
         self.send_own(session, status, &bytes).await
     }
 
-    /// An answer that needs no backend, with its status: Max-Forwards has come to an end here, the route says so, or no
-    /// route takes the request.
+    /// An answer that needs no backend, with its status: the client must not ask, Max-Forwards has come to an end here,
+    /// the route says so, or no route takes the request.
     fn own_answer(&self, session: &Session) -> Option<(u16, Vec<u8>)> {
         let (keep_alive, date) = (self.may_go_on(session), &session.shard.date);
         let head_only = self.request.method == Method::Head;
         let edits = self.edits(session);
         let mut bytes = Vec::new();
+        if let Err(Nowhere::Denied(denied)) = self.destination {
+            session.shard.stats.count(denied.counter());
+            let reply = reply::Reply::denied(denied.status(), denied.retry_after());
+            reply.write(&mut bytes, keep_alive, head_only, date);
+            return Some((denied.status(), bytes));
+        }
         let status = match (self.route(session).map(|route| &route.action), self.request.method) {
             (Some(Action::Respond(answer)), _) => {
                 reply::Answer::fixed(answer, edits).write(&mut bytes, keep_alive, head_only, date);
@@ -325,7 +332,7 @@ impl Exchange {
                 reply::options(&mut bytes, keep_alive, date);
                 200
             }
-            (None, _) if self.destination.is_none() => {
+            (None, _) if self.destination.is_err() => {
                 session.shard.stats.count(Count::FaultNoRoute);
                 reply::Reply::new(404).write(&mut bytes, keep_alive, head_only, date);
                 404

@@ -13,6 +13,8 @@ pub struct Reply {
     pub status: u16,
     /// What the body says.
     pub text: &'static str,
+    /// When asking again may help, in seconds.
+    pub retry_after: Option<u32>,
 }
 
 impl Reply {
@@ -22,7 +24,12 @@ impl Reply {
             503 => "Service not available",
             status => reason(status),
         };
-        Reply { status, text }
+        Reply { status, text, retry_after: None }
+    }
+
+    /// The reply to a client that must not ask, or not before so many seconds (RFC 9110 section 10.2.3).
+    pub fn denied(status: u16, retry_after: Option<u32>) -> Self {
+        Reply { retry_after, ..Reply::new(status) }
     }
 
     /// Writes the response; a HEAD request gets the head alone.
@@ -33,6 +40,10 @@ impl Reply {
         date.write(out);
         write(out, &[b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "]);
         write_decimal(out, self.text.len() as u64 + 1);
+        if let Some(seconds) = self.retry_after {
+            write(out, &[b"\r\nRetry-After: "]);
+            write_decimal(out, u64::from(seconds));
+        }
         if self.status == 405 {
             write(out, &[b"\r\nAllow: ", METHODS.as_bytes()]);
         }
@@ -195,6 +206,18 @@ mod tests {
             assert!(head.contains(&format!("Content-Length: {}", body.len())), "{text}");
             assert!(head.contains("Connection: close"));
         }
+    }
+
+    #[test]
+    fn who_asks_too_often_is_told_when_to_ask_again() {
+        let mut out = Vec::new();
+        Reply::denied(429, Some(12)).write(&mut out, true, false, &DateCache::default());
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 429 Too Many Requests\r\n")
+                && text.contains("\r\nRetry-After: 12\r\n")
+        );
+        assert!(text.ends_with("\r\n\r\nToo Many Requests\n"), "{text}");
     }
 
     fn written(answer: Answer<'_>, keep_alive: bool, head_only: bool) -> String {

@@ -10,6 +10,7 @@ use super::{
     slots::Slots,
 };
 use crate::{
+    admission::door::Pass,
     io::{
         alarm::{Alarm, Ring},
         buffer::Buffer,
@@ -19,7 +20,7 @@ use crate::{
     limits::EXCHANGES_PER_TURN_MAX,
     listener::{
         client::Client,
-        connection::Connection,
+        connection::{Connection, admit},
         introduction::{self, Introduction},
     },
     shard::{Setup, Shard},
@@ -68,6 +69,8 @@ pub struct Session {
     /// Exchanges since this task last waited for a request.
     in_a_row: usize,
     _open: Held,
+    /// Counts the connection for its client.
+    pass: Pass,
 }
 
 /// What came instead of a head.
@@ -83,7 +86,7 @@ impl Session {
     /// it passes through stay small: an idle connection costs little more than this.
     pub fn new(connection: Connection, slots: Rc<Slots>) -> Box<Self> {
         let awaits_introduction = connection.awaits_introduction();
-        let Connection { shard, setup, listener, stream, alarm, client, open } = connection;
+        let Connection { shard, setup, listener, stream, alarm, client, open, pass } = connection;
         let mut session = Session {
             shard,
             client: stream,
@@ -98,6 +101,7 @@ impl Session {
             slots,
             in_a_row: 0,
             _open: open,
+            pass,
         };
         session.identify(client);
         Box::new(session)
@@ -129,13 +133,19 @@ impl Session {
         self.leaving || self.shard.is_draining()
     }
 
-    /// The proxy in front says who the client is. False when it does not: then nothing can be believed.
+    /// The proxy in front says who the client is. False when it does not, and nothing can be believed, or when that client
+    /// may not come in.
     async fn introduce(&mut self) -> bool {
         let limit = self.shard.timeouts().head;
         let read = introduction::read(&mut self.client, &self.alarm, limit, &self.shard).await;
         let Some(Introduction { header, rest }) = read else { return false };
         self.identify(self.origin.introduced(header));
         self.inbox = rest;
+        let Some(pass) = admit(&self.shard, &self.setup, self.listener, self.origin) else {
+            self.client.abort();
+            return false;
+        };
+        self.pass = pass;
         true
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, rc::Rc};
 
 use super::client::Client;
 use crate::{
+    admission::door::Pass,
     config::plan::{ClusterPlan, ListenerPlan},
     io::{alarm::Alarm, stream::Stream},
     proxy_protocol,
@@ -27,6 +28,8 @@ pub struct Connection {
     pub client: Client,
     /// Counts it as open.
     pub open: Held,
+    /// Counts it for its client, once that has been let in.
+    pub pass: Pass,
 }
 
 impl Connection {
@@ -40,12 +43,27 @@ impl Connection {
         open: Held,
     ) -> Self {
         let alarm = shard.alarms.register();
-        Connection { shard, setup, listener, stream, alarm, client: Client::peer(peer), open }
+        Connection {
+            shard,
+            setup,
+            listener,
+            stream,
+            alarm,
+            client: Client::peer(peer),
+            open,
+            pass: Pass::default(),
+        }
     }
 
     /// The policy of its listener.
     pub fn plan(&self) -> Option<&ListenerPlan> {
         self.setup.plan().listeners.get(self.listener)
+    }
+
+    /// Lets its client in; false, and counted, when that may not come in: then the connection is to be closed by a reset.
+    pub fn admit(&mut self) -> bool {
+        let pass = admit(&self.shard, &self.setup, self.listener, self.client);
+        pass.map(|pass| self.pass = pass).is_some()
     }
 
     /// True when it must begin with a PROXY protocol header.
@@ -56,6 +74,13 @@ impl Connection {
             !plan.proxy_from.is_empty() && self.client.source.is_none_or(trusted)
         })
     }
+}
+
+/// Lets a client in; `None`, and counted, when it may not come in.
+pub fn admit(shard: &Shard, setup: &Setup, listener: usize, client: Client) -> Option<Pass> {
+    let Some(door) = setup.blueprint.admission.door(listener) else { return Some(Pass::default()) };
+    let entered = door.enter(client.source.map(|source| source.ip()), &shard.stats);
+    entered.map_err(|turned| shard.stats.count(turned.connection())).ok()
 }
 
 /// What a connection to a backend of this cluster begins with: a PROXY protocol header for the client, or nothing.

@@ -75,6 +75,10 @@ impl Session {
             let Introduction { header, rest } = introduction::read(stream, alarm, limit, shard).await?;
             *client = client.introduced(header);
             ahead = rest;
+            if !self.connection.admit() {
+                self.connection.stream.abort();
+                return None;
+            }
         }
         match self.connect().await {
             Ok((attempt, lease)) => Some(Opened { attempt, lease, ahead }),

@@ -13,6 +13,7 @@ use super::{
     trial::{Trial, Upstream},
 };
 use crate::{
+    admission::door::{Pass, Turned},
     fault::{Fault, Kind, Phase},
     io::{
         alarm::{self, Millis},
@@ -110,6 +111,7 @@ impl Relay {
         if self.closing {
             return Err(Count::UdpTurnedAway);
         }
+        let pass = self.admit(flow.client.ip()).map_err(Turned::datagram)?;
         if self.sessions.is_full() {
             self.evict();
         }
@@ -123,6 +125,7 @@ impl Relay {
             together_up: true,
             together_down: true,
             held: self.shard.stats.hold(Level::UdpSessionsActive),
+            pass,
         };
         let token = self.sessions.insert(flow, session, now).map_err(|_| Count::UdpExhausted)?;
         let session = self.sessions.get(token).ok_or(Count::UdpExhausted)?;
@@ -132,6 +135,13 @@ impl Relay {
         }
         self.shard.stats.count(Count::UdpSessionsOpened);
         Ok(token)
+    }
+
+    /// Lets a new flow of a client in, or says why not.
+    fn admit(&self, client: IpAddr) -> Result<Pass, Turned> {
+        let Some((setup, place)) = self.setup() else { return Ok(Pass::default()) };
+        let door = setup.blueprint.admission.door(place);
+        door.map_or_else(|| Ok(Pass::default()), |door| door.enter(Some(client), &self.shard.stats))
     }
 
     /// Opens a socket to the next backend of a trial; the stalest session makes room if it must.

@@ -169,9 +169,14 @@ impl Relay {
         self.shard.is_draining() || self.ordered.get()
     }
 
+    /// What new flows go by now, and the listener's place in it.
+    pub(super) fn setup(&self) -> Option<(Rc<Setup>, usize)> {
+        self.shard.setup_with(&self.listener)
+    }
+
     /// Where new flows go now.
     pub(super) fn cluster(&self) -> Option<(Rc<Setup>, usize)> {
-        let (setup, place) = self.shard.setup_with(&self.listener)?;
+        let (setup, place) = self.setup()?;
         let cluster = setup.plan().listeners.get(place)?.cluster?;
         Some((setup, cluster))
     }

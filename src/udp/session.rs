@@ -9,6 +9,7 @@ use super::{
     trial::{Trial, Upstream},
 };
 use crate::{
+    admission::door::Pass,
     io::tray::Burst,
     stats::{names::Count, worker::Held},
 };
@@ -29,6 +30,8 @@ pub struct Session {
     pub together_down: bool,
     /// Counts it as active.
     pub held: Held,
+    /// Counts it for its client.
+    pub pass: Pass,
 }
 
 /// What a failed call on a datagram socket means.

@@ -306,7 +306,10 @@ impl Worker {
         let Some(mode) = setup.plan().listeners.get(place).map(|plan| plan.mode) else { return };
         let Ok(stream) = Stream::new(connection) else { return };
         let open = self.shard.stats.hold(Level::ConnectionsActive);
-        let connection = Connection::new(Rc::clone(&self.shard), setup, place, stream, peer, open);
+        let mut connection = Connection::new(Rc::clone(&self.shard), setup, place, stream, peer, open);
+        if !connection.awaits_introduction() && !connection.admit() {
+            return connection.stream.abort();
+        }
         match mode {
             Mode::Http => self.spawn(http::session::Session::new(connection, Rc::clone(&self.slots)).run()),
             Mode::Tcp => self.spawn(tcp::session::Session::new(connection).run()),
