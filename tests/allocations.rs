@@ -26,6 +26,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -38,7 +39,13 @@ use crossbeam::channel::{Receiver, bounded};
 use ringway::{
     blueprint::Blueprint,
     cli,
-    config::{self, Environment, plan::Plan},
+    config::{
+        self, Environment,
+        plan::{
+            AdmissionPlan, Plan,
+            admission::{RATE_COUNT_MAX, Rate, RateKey, RateLimit},
+        },
+    },
     listener,
     stats::{names::Count, view::View},
     sys::ring,
@@ -180,6 +187,17 @@ impl Worker {
     }
 }
 
+/// Asks everything of everybody, and lets them all in.
+fn generous() -> AdmissionPlan {
+    let rate = Rate { count: RATE_COUNT_MAX, per: Duration::from_secs(1) };
+    AdmissionPlan {
+        allow: "127.0.0.0/8".parse().unwrap(),
+        deny: "10.0.0.0/8".parse().unwrap(),
+        rate: Some(RateLimit { rate, burst: RATE_COUNT_MAX, key: RateKey::Header("x-none".into()) }),
+        connections_per_client: NonZeroU32::new(100),
+    }
+}
+
 fn plan(backend: SocketAddr, core: usize, mode: &str) -> Plan {
     let flags = ["ringway", "--listen=127.0.0.1:0", "--mode", mode, "--cores", &core.to_string()]
         .map(std::ffi::OsString::from)
@@ -188,7 +206,9 @@ fn plan(backend: SocketAddr, core: usize, mode: &str) -> Plan {
     match cli::parse(flags) {
         Ok(cli::Command::Run(source)) => {
             let checked = config::load(&source, &Environment::of_process().unwrap()).unwrap();
-            checked.into_plan(vec![vec![backend.into()]])
+            let mut plan = checked.into_plan(vec![vec![backend.into()]]);
+            plan.listeners[0].admission = generous();
+            plan
         }
         other => panic!("{other:?}"),
     }

@@ -13,6 +13,7 @@
 mod support;
 
 mod aborts;
+mod admission;
 mod affinity;
 mod algorithms;
 mod algorithms_keyed;
@@ -37,6 +38,7 @@ mod panics;
 mod pipelining;
 mod proxy_protocol;
 mod proxy_protocol_http;
+mod rates;
 mod requests_accepted;
 mod requests_forwarded;
 mod requests_refused;
