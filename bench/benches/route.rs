@@ -13,8 +13,8 @@ use ringway::{
     config::{
         self, Environment,
         plan::{
-            AdmissionPlan, Plan,
-            route::{Action, HeaderMatch, HostMatch, PathMatch, Rewrite, RoutePlan},
+            Plan,
+            route::{Action, HeaderMatch, HostMatch, PathMatch, RoutePlan},
         },
     },
     route::table::{Question, Table},
@@ -40,17 +40,8 @@ fn plan(routes: Vec<RoutePlan>) -> Plan {
 }
 
 fn route(host: Option<HostMatch>, path: PathMatch) -> RoutePlan {
-    RoutePlan {
-        name: "route".into(),
-        hosts: host.into_iter().collect(),
-        path,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        action: Action::Forward(Vec::new()),
-        rewrite: Rewrite::default(),
-        response_timeout: None,
-        admission: AdmissionPlan::default(),
-    }
+    let hosts = host.into_iter().collect();
+    RoutePlan { hosts, ..RoutePlan::new(path, Action::Forward(Vec::new())) }
 }
 
 fn host(number: usize) -> String {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::plan::{
-        AdmissionPlan, Plan,
+        Plan,
         route::{FieldEdits, FixedAnswer, PathMatch, Redirect, Rewrite, RoutePlan},
     },
     http::scan::Scan,
@@ -180,17 +180,7 @@ fn routed(routes: Vec<RoutePlan>, head: &str) -> Result<(Request, String), Refus
 }
 
 fn route(path: &str, action: Action, rewrite: Rewrite) -> RoutePlan {
-    RoutePlan {
-        name: "r".into(),
-        hosts: Vec::new(),
-        path: PathMatch::Prefix(path.into()),
-        methods: Vec::new(),
-        headers: Vec::new(),
-        action,
-        rewrite,
-        response_timeout: None,
-        admission: AdmissionPlan::default(),
-    }
+    RoutePlan { rewrite, ..RoutePlan::new(PathMatch::Prefix(path.into()), action) }
 }
 
 #[test]

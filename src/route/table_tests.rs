@@ -5,10 +5,7 @@ use std::cmp::Reverse;
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::config::plan::{
-    AdmissionPlan,
-    route::{Action, HostMatch, PathMatch, Rewrite, RoutePlan},
-};
+use crate::config::plan::route::{Action, HostMatch, PathMatch, RoutePlan};
 
 type Pairs = [(&'static str, &'static [u8])];
 
@@ -19,17 +16,7 @@ impl Fields for Pairs {
 }
 
 fn route(path: PathMatch) -> RoutePlan {
-    RoutePlan {
-        name: "r".into(),
-        hosts: Vec::new(),
-        path,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        action: Action::Forward(Vec::new()),
-        rewrite: Rewrite::default(),
-        response_timeout: None,
-        admission: AdmissionPlan::default(),
-    }
+    RoutePlan::new(path, Action::Forward(Vec::new()))
 }
 
 fn plan(routes: Vec<RoutePlan>) -> Plan {

@@ -29,6 +29,23 @@ pub struct RoutePlan {
     pub admission: AdmissionPlan,
 }
 
+impl RoutePlan {
+    /// A route that asks for this path only and changes nothing.
+    pub fn new(path: PathMatch, action: Action) -> Self {
+        RoutePlan {
+            name: "route".into(),
+            hosts: Vec::new(),
+            path,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            action,
+            rewrite: Rewrite::default(),
+            response_timeout: None,
+            admission: AdmissionPlan::default(),
+        }
+    }
+}
+
 /// A host without its port, compared without regard to case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostMatch {
