@@ -228,6 +228,7 @@ fn defaults(
         response: findings.duration(&table.response_timeout, usual.response, &TIMEOUT_OR_OFF),
         body_idle: findings.duration(&table.body_idle_timeout, usual.body_idle, &TIMEOUT),
         tunnel_idle: findings.duration(&table.tunnel_idle_timeout, usual.tunnel_idle, &LONG_TIMEOUT),
+        last_words: usual.last_words,
         udp_idle: findings.duration(&table.udp_idle_timeout, usual.udp_idle, &TIMEOUT),
         shutdown: findings.duration(&shutdown, usual.shutdown, &TIMEOUT_OR_OFF),
     };

@@ -62,6 +62,7 @@ fn defaults(timeouts: &Timeouts, headers: &HeaderPolicy) -> Tree {
         response,
         body_idle,
         tunnel_idle,
+        last_words: _,
         udp_idle,
         shutdown: _,
     } = *timeouts;

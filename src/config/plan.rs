@@ -91,6 +91,9 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// Silence in a tunnel (TCP mode, and HTTP after a 101), in both directions.
     pub tunnel_idle: Duration,
+    /// Silence in a tunnel's one direction when the other one has ended because nobody takes its bytes; not the
+    /// operator's to choose, and no more than the one above.
+    pub last_words: Duration,
     /// How long a datagram flow may be silent before it is forgotten.
     pub udp_idle: Duration,
     /// How long a graceful shutdown may take before the rest is cut.
@@ -107,6 +110,7 @@ impl Default for Timeouts {
             response: Duration::from_secs(30),
             body_idle: Duration::from_secs(300),
             tunnel_idle: Duration::from_secs(3600),
+            last_words: Duration::from_secs(10),
             udp_idle: Duration::from_secs(60),
             shutdown: Duration::from_secs(25),
         }

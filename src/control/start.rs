@@ -96,6 +96,7 @@ fn hastened(mut plan: Plan) -> Plan {
         &mut timeouts.response,
         &mut timeouts.body_idle,
         &mut timeouts.tunnel_idle,
+        &mut timeouts.last_words,
         &mut timeouts.udp_idle,
         &mut timeouts.shutdown,
     ] {

@@ -51,14 +51,13 @@ pub struct Tunnel<'a> {
     pub alarm: &'a Alarm,
     /// How long both sides may be silent.
     pub idle: Duration,
+    /// How long one direction may be silent when the other one has ended because nobody takes its bytes.
+    pub last_words: Duration,
     /// The worker's pools and counters.
     pub supplies: Supplies<'a>,
     /// The backend's counters.
     pub backend: &'a BackendStats,
 }
-
-/// How long one direction may be silent when the other one has ended because nobody takes its bytes.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What a tunnel has come to.
 struct Progress {
@@ -154,7 +153,7 @@ impl Tunnel<'_> {
             progress.moved = now;
         }
         let idle = match progress.deaf {
-            Some(_) if self.idle.is_zero() || self.idle > LAST_WORDS => LAST_WORDS,
+            Some(_) if self.idle.is_zero() || self.idle > self.last_words => self.last_words,
             _ => self.idle,
         };
         let left = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);

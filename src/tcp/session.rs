@@ -159,6 +159,7 @@ impl Session {
             down: Flow::silent(Body::UntilEnd),
             alarm,
             idle: shard.timeouts().tunnel_idle,
+            last_words: shard.timeouts().last_words,
             supplies: shard.supplies(),
             backend: backend.stats(),
         };

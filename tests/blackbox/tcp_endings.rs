@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::deadline::within;
 use crate::support::kernel::{full_listener, reset_now, send_urgent};
+use crate::support::ringway::Options;
 use crate::support::torrent::Torrent;
 use crate::support::wire::{Closing, Wire};
 use crate::support::{Acceptor, Client, Directory, Ringway};
@@ -32,10 +33,14 @@ impl Setting {
     }
 
     fn on_unix_sockets() -> Self {
+        Self::on_unix_sockets_with(|options| options)
+    }
+
+    fn on_unix_sockets_with(change: impl FnOnce(Options) -> Options) -> Self {
         let directory = Directory::new();
         let acceptor = Acceptor::at(&directory.socket("backend"));
         let options = Ringway::options().tcp().listen(&directory.socket("listener"));
-        let ringway = options.backend(&acceptor.place).json().start();
+        let ringway = change(options.backend(&acceptor.place).json()).start();
         Self { acceptor, ringway, _directory: directory }
     }
 
@@ -306,5 +311,29 @@ fn urgent_bytes_in_bulk_hold_nothing_up() {
     client.write_all(b"!").unwrap();
     assert_eq!(backend.take_exactly(1).unwrap(), b"!");
     drop((client, sink, backend));
+    setting.check();
+}
+
+/// The client has left, as the answer to it has shown, and its backend neither takes the rest of what it had said nor
+/// says anything: that is not waited for as long as for a tunnel that is only silent.
+#[test]
+fn a_backend_that_takes_no_last_words_is_left_soon() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    // Half a second for last words, and three minutes for silence. What a UNIX socket holds does not grow.
+    let setting = Setting::on_unix_sockets_with(|options| options.hastened(20));
+    let (mut silent, mut other) = setting.tunnel();
+    let (client, mut backend) = setting.tunnel();
+    let mut client = client.into_stream();
+    setting.fill_up(&mut client, "client_received_bytes");
+    drop(client);
+    backend.send(b"an answer to nobody").unwrap();
+    setting.ringway.wait_stats("the end of the tunnel", |stats| stats.gauge("tunnels_active") == 1);
+    assert_eq!(setting.ringway.stats().counter("tunnel_timeouts"), 1);
+    backend.wait_closed();
+    silent.send(b"still here").unwrap();
+    assert_eq!(other.take_exactly(10).unwrap(), b"still here");
+    drop((silent, other));
     setting.check();
 }

@@ -174,6 +174,7 @@ impl Exchange {
             down,
             alarm: &session.alarm,
             idle: shard.timeouts().tunnel_idle,
+            last_words: shard.timeouts().last_words,
             supplies: shard.supplies(),
             backend: backend.stats(),
         };
