@@ -47,6 +47,12 @@ fn ask(ringway: &Ringway, source: IpAddr) -> String {
     response.text()
 }
 
+/// So many were not all for one worker.
+fn all_workers_have(ringway: &Ringway, counter: &str) {
+    let counts = ringway.stats().counter_per_worker(counter);
+    assert!(counts.iter().all(|count| *count > 0), "{counter}: {counts:?}");
+}
+
 #[test]
 fn all_connections_of_a_client_go_to_one_backend() {
     let directory = Directory::new();
@@ -61,8 +67,7 @@ fn all_connections_of_a_client_go_to_one_backend() {
         }
         let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
         assert_eq!(used.len(), 3, "new clients go round");
-        let accepted = ringway.stats().workers().len();
-        assert!(accepted >= 1);
+        all_workers_have(&ringway, "requests");
         // Where a client goes does not depend on the order of the backends, nor on who is there besides.
         let mut turned: Vec<_> = backends.iter().rev().map(|backend| backend.place.clone()).collect();
         turned.push(directory.socket("nobody"));
@@ -92,6 +97,7 @@ fn connections_without_http_stay_too() {
     }
     let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
     assert_eq!(used.len(), 3, "new clients go round");
+    all_workers_have(&ringway, "tunnels");
 }
 
 #[test]
@@ -103,6 +109,7 @@ fn flows_of_datagrams_stay_too() {
     let heard: BTreeSet<_> =
         (0..30).map(|_| DatagramClient::new(ringway.address()).ask_patiently(b"")).collect();
     assert_eq!(heard.len(), 1, "{heard:?}");
+    all_workers_have(&ringway, "udp_sessions_opened");
 }
 
 /// Being looked at counts as a use, so every client is looked at only once after it was pinned; one that goes on asking

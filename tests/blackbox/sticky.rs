@@ -150,14 +150,19 @@ fn a_client_stays_on_every_worker_and_every_instance() {
                 assert!(!response.head.has("set-cookie"), "set again: {response:?}");
             }
         }
-        // Nor does the connection decide: clients of a proxy share one.
-        let mut client = one.client();
+    }
+    // Nor does the connection decide: clients of a proxy share one.
+    let mut client = one.client();
+    for _ in 0..3 {
         for (pair, backend) in pairs.iter().zip(NAMES) {
             assert_eq!(ask(&mut client, "/", pair).text(), backend);
         }
-        let head = group.backends[0].as_ref().unwrap().last().head;
-        assert_eq!(head.value("cookie").as_deref(), Some(pairs[0].as_str()), "it stays in the request");
-        let _ = (pair, backend);
+    }
+    let head = group.backends[0].as_ref().unwrap().last().head;
+    assert_eq!(head.value("cookie").as_deref(), Some(pairs[0].as_str()), "it stays in the request");
+    for ringway in [&one, &other] {
+        let requests = ringway.stats().counter_per_worker("requests");
+        assert!(requests.iter().all(|count| *count > 0), "not all workers were asked: {requests:?}");
     }
 }
 
@@ -166,7 +171,8 @@ fn what_is_no_cookie_of_ours_is_passed_over_and_replaced() {
     let group = Group::new();
     let ringway = Configured::start(2, &group.text([1, 1, 1], &sticky_with(KEY)));
     let pairs = all_pairs(&ringway);
-    let foreign = newcomer(&Configured::start(1, &group.text([1, 1, 1], &sticky_with(OTHER_KEY)))).0;
+    let stranger = Configured::start(1, &group.text([1, 1, 1], &sticky_with(OTHER_KEY)));
+    let foreign = newcomer(&stranger).0;
     assert!(!pairs.contains(&foreign));
     let value = pairs[0].strip_prefix("pin=").unwrap();
     let flipped = format!("pin={}{}", if value.starts_with('A') { 'B' } else { 'A' }, &value[1..]);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::support::torrent::wait_stalled;
-use crate::support::{Backend, PATIENCE, Ringway, Seed, digest};
+use crate::support::{Backend, Failure, PATIENCE, Ringway, Seed, digest};
 
 const HUGE: usize = 64 * 1024 * 1024;
 const GROWTH_MAX: u64 = 8 * 1024 * 1024;
@@ -170,4 +170,68 @@ fn an_upload_arrives_as_it_is_produced() {
         client.send(if head.starts_with('T') { b"0\r\n\r\n" } else { b"" }).unwrap();
         assert_eq!(client.response().text(), "done");
     }
+}
+
+/// What `curl -C -` does (promise 39): whoever has half of an answer asks for the rest of it (RFC 9110 section 14).
+#[test]
+fn a_download_resumes_where_it_broke_off() {
+    let whole = Seed::new(39).bytes(600_000);
+    let size = whole.len();
+    let backend = Backend::scripted({
+        let whole = whole.clone();
+        move |connection| {
+            while let Some(request) = connection.request() {
+                let range = request.head.value("range");
+                let first =
+                    range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+                let from = first.map_or(0, |first| first.parse().unwrap());
+                let (status, range) = match from {
+                    0 => ("200 OK", String::new()),
+                    from if from < size => ("206 Partial Content", format!("{from}-{}/{size}", size - 1)),
+                    _ => ("416 Range Not Satisfiable", format!("*/{size}")),
+                };
+                let rest = whole.get(from..).unwrap_or_default();
+                let field =
+                    if range.is_empty() { range } else { format!("Content-Range: bytes {range}\r\n") };
+                let length = rest.len();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nETag: \"v1\"\r\nAccept-Ranges: bytes\r\n{field}Content-Length: {length}\r\n\r\n"
+                );
+                connection.say(head.as_bytes());
+                // The first answer breaks off.
+                if from == 0 {
+                    return connection.say(&rest[..size / 3]);
+                }
+                connection.say(rest);
+            }
+        }
+    });
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let Err(Failure::Short { part: mut got, .. }) = client.response_to("GET") else {
+        panic!("half an answer was taken for a whole one")
+    };
+    assert_eq!(got, whole[..size / 3], "what came is passed on");
+
+    let mut client = ringway.client();
+    let mut ask_from = |from: usize| {
+        let range = format!("Range: bytes={from}-\r\nIf-Range: \"v1\"\r\n");
+        client.send(format!("GET /big HTTP/1.1\r\nHost: a\r\n{range}\r\n").as_bytes()).unwrap();
+        client.response()
+    };
+    let rest = ask_from(got.len());
+    assert_eq!((rest.status, rest.head.value("accept-ranges").as_deref()), (206, Some("bytes")));
+    let place = format!("bytes {}-{}/{size}", got.len(), size - 1);
+    assert_eq!(rest.head.values("content-range"), [place]);
+    got.extend(rest.body);
+    assert_eq!(digest(&got), digest(&whole));
+    let asked = backend.last().head;
+    assert_eq!(
+        (asked.values("range"), asked.values("if-range")),
+        (vec![format!("bytes={}-", size / 3)], vec!["\"v1\"".to_owned()])
+    );
+    // There is nothing more to ask for.
+    let none = ask_from(size);
+    assert_eq!((none.status, none.head.values("content-range")), (416, vec![format!("bytes */{size}")]));
 }

@@ -49,6 +49,11 @@ impl Stats {
         self.workers().iter().map(|worker| number(worker, "gauges", name)).collect()
     }
 
+    /// A counter of each worker.
+    pub(crate) fn counter_per_worker(&self, name: &str) -> Vec<u64> {
+        self.workers().iter().map(|worker| number(worker, "counters", name)).collect()
+    }
+
     /// A gauge summed over all backends and workers.
     pub(crate) fn backend_gauge(&self, name: &str) -> u64 {
         backends(self.total()).iter().map(|backend| number(backend, "gauges", name)).sum()
