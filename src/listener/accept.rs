@@ -52,7 +52,8 @@ fn trouble(error: &std::io::Error) -> Trouble {
     }
 }
 
-/// Accepts until the worker drains or the listener is `closing` (then [`crate::io::alarm::Alarms::rouse`] it); takes what has already been shaken hands with and closes the listener.
+/// Accepts until the worker drains or the listener is `closing` (then [`crate::io::alarm::Alarms::rouse`] it); takes what
+/// has already been shaken hands with and closes the listener.
 pub async fn run(
     shard: Rc<Shard>,
     closing: Rc<Cell<bool>>,
