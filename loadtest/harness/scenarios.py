@@ -35,6 +35,19 @@ class Scenario:
     settings: dict = field(default_factory=dict)
 
 
+# Several scenarios have these in common.
+TCP_ECHO = {"protocol": "tcp", "service": "echo"}
+TCP_ROUND_TRIPS = TCP_ECHO | {"work": "echo", "per": "round trip"}
+DATAGRAMS = {"protocol": "udp", "service": "datagrams", "proxies": ("ringway", "nginx"), "unfit": ONLY_TCP}
+BULK = {
+    "body_bytes": 1_048_576,
+    "connections": 16,
+    "proxies": ("ringway", "haproxy", "haproxy-splice", "nginx"),
+    "per": "MiB",
+}
+IDLE = {"connections": 8000, "unfit": frozenset({"floor"}), "idle": True}
+ONE_AND_MANY = {"proxies": ("ringway", "ringway-many")}
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -52,22 +65,19 @@ SCENARIOS = {
             "bulk-1m",
             "GET, 1 MiB answer, keep-alive, 16 connections",
             path="/bytes/1048576",
-            body_bytes=1_048_576,
-            connections=16,
-            proxies=("ringway", "haproxy", "haproxy-splice", "nginx"),
-            per="MiB",
+            **BULK,
         ),
         Scenario(
             "backends-1000",
             "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 1 000 backends",
-            proxies=("ringway", "ringway-many"),
             backends=1000,
+            **ONE_AND_MANY,
         ),
         Scenario(
             "routes-10000",
             "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 10 000 routes, and none takes the request",
-            proxies=("ringway", "ringway-many"),
             routes=10_000,
+            **ONE_AND_MANY,
         ),
         Scenario(
             "post-64k",
@@ -79,10 +89,8 @@ SCENARIOS = {
         Scenario(
             "idle-8000",
             "8000 keep-alive connections, one request on each, then silence",
-            connections=8000,
             proxies=("ringway", "haproxy"),
-            unfit=frozenset({"floor"}),
-            idle=True,
+            **IDLE,
         ),
         Scenario(
             "aa",
@@ -93,19 +101,13 @@ SCENARIOS = {
         Scenario(
             "tcp-small-64",
             "TCP, 128 bytes there and back, 64 connections that stay",
-            protocol="tcp",
-            service="echo",
-            work="echo",
-            per="round trip",
+            **TCP_ROUND_TRIPS,
         ),
         Scenario(
             "tcp-small-512",
             "TCP, 128 bytes there and back, 512 connections that stay",
-            protocol="tcp",
-            service="echo",
-            work="echo",
             connections=512,
-            per="round trip",
+            **TCP_ROUND_TRIPS,
         ),
         Scenario(
             "tcp-bulk",
@@ -113,43 +115,31 @@ SCENARIOS = {
             protocol="tcp",
             service="bulk",
             work="bulk",
-            connections=16,
-            body_bytes=1_048_576,
-            proxies=("ringway", "haproxy", "haproxy-splice", "nginx"),
-            per="MiB",
             settings={"BUFFER": "256k", "BUFSIZE": "262144"},
+            **BULK,
         ),
         Scenario(
             "tcp-idle",
             "8000 TCP connections through to the origin, 128 bytes there and back on each, then silence",
-            protocol="tcp",
-            service="echo",
-            connections=8000,
             proxies=WITHOUT_FLOOR,
-            unfit=frozenset({"floor"}),
-            idle=True,
             settings={"BUFFER": "512"},
+            **TCP_ECHO,
+            **IDLE,
         ),
         Scenario(
             "udp-echo",
             "UDP, 128 bytes there and back, 64 client sockets that stay; per datagram, of which a round trip has two",
-            protocol="udp",
-            service="datagrams",
             work="datagrams",
-            proxies=("ringway", "nginx"),
-            unfit=ONLY_TCP,
             per="datagram",
+            **DATAGRAMS,
         ),
         Scenario(
             "udp-churn",
             "UDP, 128 bytes there and back, a new client socket for each exchange, 64 at a time",
-            protocol="udp",
-            service="datagrams",
             work="datagram-churn",
-            proxies=("ringway", "nginx"),
-            unfit=ONLY_TCP,
             per="exchange",
             settings={"RESPONSES": "proxy_responses 1;"},
+            **DATAGRAMS,
         ),
         # Last, because the thousands of TIME_WAIT sockets it leaves behind stay for a minute.
         Scenario(
