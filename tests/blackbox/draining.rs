@@ -13,10 +13,6 @@ use crate::support::{Acceptor, Backend, Client, Holding, PATIENCE, Ringway, even
 /// What happens without waiting for anything; far below the shutdown time-out of 25 s.
 const PROMPTLY: Duration = Duration::from_secs(2);
 
-fn two_workers(backend: &Backend) -> Options {
-    Ringway::options().backends(&[backend]).cores(2).json()
-}
-
 /// A kept connection that has been served, and the worker it is on.
 fn placed(ringway: &Ringway) -> (usize, Client) {
     let before = ringway.stats().gauge_per_worker("connections_active");
@@ -58,43 +54,40 @@ fn let_go(mut ringway: Ringway, holding: &Holding, mut held: Client) {
     assert_eq!(ringway.wait_exit(PATIENCE), Some(0));
 }
 
-#[test]
-fn idle_connections_of_both_workers_are_closed_while_one_works() {
+/// Orders the end of two workers of which one, each in its turn, has a held request; looks at what is idle on both, and
+/// lets the request go.
+fn while_one_works(look: impl Fn(&Ringway, &mut [Client])) {
     if allowed_cores().len() < 2 {
         eprintln!("there is only one core, and so no second worker");
         return;
     }
     for worker in [0, 1] {
         let holding = Holding::start();
-        let ringway = two_workers(&holding.backend).start();
+        let ringway = Ringway::options().backends(&[&holding.backend]).cores(2).json().start();
         let (held, mut idle) = with_one_held(&ringway, &holding, worker);
         ringway.signal(libc::SIGTERM);
-        for client in &mut idle {
-            client.set_patience(PROMPTLY);
-            assert_eq!(client.closing(), Closing::Fin);
-        }
+        look(&ringway, &mut idle);
         let_go(ringway, &holding, held);
     }
 }
 
 #[test]
-fn every_new_connection_is_refused_while_one_worker_still_works() {
-    if allowed_cores().len() < 2 {
-        eprintln!("there is only one core, and so no second worker");
-        return;
-    }
-    for worker in [0, 1] {
-        let holding = Holding::start();
-        let ringway = two_workers(&holding.backend).start();
-        let (held, _idle) = with_one_held(&ringway, &holding, worker);
-        ringway.signal(libc::SIGTERM);
-        let refused = within(PROMPTLY, || is_refused(&ringway).then_some(()));
-        assert!(refused.is_some(), "held on {worker}: new connections are still taken");
-        for attempt in 0..20 {
-            assert!(is_refused(&ringway), "held on {worker}: attempt {attempt} was not refused");
+fn idle_connections_of_both_workers_are_closed_while_one_works() {
+    while_one_works(|_, idle| {
+        for client in idle {
+            client.set_patience(PROMPTLY);
+            assert_eq!(client.closing(), Closing::Fin);
         }
-        let_go(ringway, &holding, held);
-    }
+    });
+}
+
+#[test]
+fn every_new_connection_is_refused_while_one_worker_still_works() {
+    while_one_works(|ringway, _| {
+        let refused = within(PROMPTLY, || is_refused(ringway).then_some(()));
+        assert!(refused.is_some(), "new connections are still taken");
+        assert!((0..20).all(|_| is_refused(ringway)), "and then one was not refused");
+    });
 }
 
 /// Whoever was shaken hands with before the end began is served: many more than are accepted in one go.

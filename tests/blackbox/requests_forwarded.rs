@@ -5,14 +5,10 @@ use crate::support::{Backend, Ringway, Seed};
 
 /// Sends a request head (and body) and returns what the backend was sent.
 fn forward(request: &str) -> Request {
-    forward_bytes(request.as_bytes())
-}
-
-fn forward_bytes(request: &[u8]) -> Request {
     let backend = Backend::well_behaved("a");
     let ringway = Ringway::in_front_of(&[&backend]);
     let mut client = ringway.client();
-    client.send(request).unwrap();
+    client.send(request.as_bytes()).unwrap();
     let response = client.response();
     assert_eq!(response.status, 200, "{response:?}");
     let mut requests = backend.requests();
@@ -185,11 +181,8 @@ fn max_forwards_0_ends_here() {
     let ringway = Ringway::in_front_of(&[&backend]);
     for (method, statuses) in [("OPTIONS", &[200, 204][..]), ("TRACE", &[200, 405, 501][..])] {
         for target in ["/", "*"].iter().take(if method == "OPTIONS" { 2 } else { 1 }) {
-            let mut client = ringway.client();
-            let head =
-                format!("{method} {target} HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n");
-            client.send(head.as_bytes()).unwrap();
-            let response = client.response();
+            let fields = "Host: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n";
+            let response = ringway.client().ask(&format!("{method} {target}"), fields);
             assert!(statuses.contains(&response.status), "{method} {target}: {response:?}");
             assert!(!response.text().contains("secret"), "TRACE must not show credentials");
         }

@@ -14,8 +14,7 @@ fn text(place: &str, routes: &str) -> String {
 }
 
 fn head_of(client: &mut Client, path: &str) -> Response {
-    client.send(format!("HEAD {path} HTTP/1.1\r\nHost: ringway.test\r\n\r\n").as_bytes()).unwrap();
-    client.head()
+    client.ask(&format!("HEAD {path}"), "Host: ringway.test\r\n")
 }
 
 fn location(response: &Response) -> (u16, String) {
@@ -59,8 +58,7 @@ fn a_redirect_names_the_place_and_keeps_the_query() {
         assert_eq!(location(&client.post(path, b"GET /store HTTP/1.1\r\n\r\n")).0, status, "POST {path}");
     }
     assert_eq!(client.get("/away").head.value("cache-control").as_deref(), Some("no-store"));
-    client.send(b"GET /tls HTTP/1.1\r\nHost: Ringway.test:8080\r\n\r\n").unwrap();
-    let place = location(&client.response()).1.to_lowercase();
+    let place = location(&client.ask("GET /tls", "Host: Ringway.test:8080\r\n")).1.to_lowercase();
     assert_eq!(place, "https://ringway.test/tls", "another scheme has another port");
     assert_eq!(backend.heads(), 0);
     drop(client);
@@ -165,8 +163,7 @@ fn prefixes_are_stripped_and_replaced_for_the_backend() {
         assert_eq!(backend.last().target(), wanted, "{path}");
     }
     assert_eq!(client.get("/statics").status, 404);
-    client.send(b"GET http://h.test/static/a HTTP/1.1\r\nHost: h.test\r\n\r\n").unwrap();
-    assert_eq!(client.response().status, 200);
+    assert_eq!(client.ask("GET http://h.test/static/a", "Host: h.test\r\n").status, 200);
     let last = backend.last();
     assert_eq!((last.target(), last.head.value("host").as_deref()), ("/a", Some("h.test")));
 }
@@ -196,10 +193,7 @@ fn fields_are_set_added_and_removed_in_both_directions() {
     let mut client = ringway.client();
     let fields =
         "Host: outer.test\r\nX-Set: mine\r\nx-set: twice\r\nX-ADD: mine\r\nX-Gone: 1\r\nX-Gone-Not: 1\r\n";
-    let mut ask = |path: &str| {
-        client.send(format!("GET {path} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
-        client.response()
-    };
+    let mut ask = |path: &str| client.ask(&format!("GET {path}"), fields);
     for _ in 0..2 {
         let answer = ask("/edited").head;
         assert_eq!(answer.values("x-set"), ["ours"]);
@@ -258,8 +252,7 @@ fn a_route_can_say_whom_a_request_is_for() {
         assert_eq!(backend.last().head.values("host"), [host]);
     }
     // Two are a mistake as ever.
-    client.send(b"GET /inner HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").unwrap();
-    assert_eq!(client.response().status, 400);
+    assert_eq!(client.ask("GET /inner", "Host: a\r\nHost: a\r\n").status, 400);
 }
 
 #[test]
@@ -314,8 +307,7 @@ fn an_upgrade_goes_through_a_route_that_edits() {
         "[[route]]\npath_prefix = \"/ws\"\nstrip_prefix = true\ncluster = \"a\"\nset_response_header = { x-ours = \"1\" }\nremove_response_header = \"server\"",
     );
     let mut client = ringway.client();
-    client.send(b"GET /ws/chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
-    let response = client.response();
+    let response = client.ask("GET /ws/chat", "Host: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n");
     let head: &Head = &response.head;
     assert_eq!(response.status, 101);
     assert!(head.lists("connection", "upgrade") && head.lists("upgrade", "echo"), "{head:?}");

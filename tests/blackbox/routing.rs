@@ -13,17 +13,18 @@ fn clusters(backends: &[(&str, &Backend)]) -> String {
     LISTENER.to_owned() + &backends.iter().map(cluster).collect::<String>()
 }
 
+/// As [`clusters`], with backends that answer with their names.
+fn services<const COUNT: usize>(names: [&'static str; COUNT]) -> ([Backend; COUNT], String) {
+    let backends = names.map(Backend::well_behaved);
+    let text = clusters(&names.into_iter().zip(&backends).collect::<Vec<_>>());
+    (backends, text)
+}
+
 const LISTENER: &str = "[[listener]]\nbind = \"127.0.0.1:0\"\n";
 
 /// A route with these conditions.
 fn route(conditions: &str, cluster: &str) -> String {
     format!("[[route]]\n{conditions}\ncluster = \"{cluster}\"\n")
-}
-
-/// Asks for `line` with these fields, each with its line end.
-fn ask(client: &mut Client, line: &str, fields: &str) -> Response {
-    client.send(format!("{line} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
-    client.response()
 }
 
 /// The body of a 200, or the status.
@@ -34,12 +35,10 @@ fn outcome(response: &Response) -> String {
 #[test]
 fn four_services_are_told_apart_by_path() {
     let names = ["images", "video", "users", "orders"];
-    let backends = names.map(Backend::well_behaved);
-    let named: Vec<_> = names.into_iter().zip(&backends).collect();
-    let paths = ["/images", "/video", "/api/users", "/api/orders"];
-    let routes = paths.iter().zip(names);
-    let text = clusters(&named)
-        + &routes.map(|(path, name)| route(&format!("path_prefix = \"{path}\""), name)).collect::<String>();
+    let (backends, mut text) = services(names);
+    for (path, name) in ["/images", "/video", "/api/users", "/api/orders"].iter().zip(names) {
+        text += &route(&format!("path_prefix = \"{path}\""), name);
+    }
     let ringway = Configured::start(2, &text);
     for _ in 0..8 {
         // One connection for all of them: a 404 does not end it.
@@ -74,9 +73,7 @@ fn four_services_are_told_apart_by_path() {
 
 #[test]
 fn the_longest_path_wins_whatever_the_order() {
-    let names = ["root", "api", "v2", "exact", "regex"];
-    let backends = names.map(Backend::well_behaved);
-    let named: Vec<_> = names.into_iter().zip(&backends).collect();
+    let (_backends, clusters) = services(["root", "api", "v2", "exact", "regex"]);
     let routes = [
         route("path_prefix = \"/\"", "root"),
         route("path_regex = \"[.]php$\"", "regex"),
@@ -87,7 +84,7 @@ fn the_longest_path_wins_whatever_the_order() {
     let forwards: String = routes.iter().map(String::as_str).collect();
     let backwards: String = routes.iter().rev().map(String::as_str).collect();
     for routes in [forwards, backwards] {
-        let ringway = Configured::start(1, &(clusters(&named) + &routes));
+        let ringway = Configured::start(1, &(clusters.clone() + &routes));
         let mut client = ringway.client();
         for (path, wanted) in [
             ("/", "root"),
@@ -109,9 +106,8 @@ fn the_longest_path_wins_whatever_the_order() {
 
 #[test]
 fn hosts_are_exact_then_wildcard_then_any() {
-    let (exact, below, any) =
-        (Backend::well_behaved("exact"), Backend::well_behaved("below"), Backend::well_behaved("any"));
-    let text = clusters(&[("exact", &exact), ("below", &below), ("any", &any)])
+    let ([exact, below, _any], clusters) = services(["exact", "below", "any"]);
+    let text = clusters
         + &route("path_prefix = \"/\"", "any")
         + &route("host = \"*.shop.test\"", "below")
         + &route("host = [\"a.shop.test\", \"Other.Test\"]", "exact");
@@ -131,14 +127,13 @@ fn hosts_are_exact_then_wildcard_then_any() {
         ("[::1]:80", "any"),
         ("", "any"),
     ] {
-        assert_eq!(outcome(&ask(&mut client, "GET /", &format!("Host: {host}\r\n"))), wanted, "{host}");
+        assert_eq!(outcome(&client.ask("GET /", &format!("Host: {host}\r\n"))), wanted, "{host}");
     }
     // The target's host counts, and is what the backend is told (RFC 9112 section 3.2.2).
-    let absolute = ask(&mut client, "GET http://B.shop.test/x", "Host: b.shop.test\r\n");
+    let absolute = client.ask("GET http://B.shop.test/x", "Host: b.shop.test\r\n");
     assert_eq!(outcome(&absolute), "below");
-    client.send(b"GET http://b.shop.test/x HTTP/1.1\r\nHost: a.shop.test\r\n\r\n").unwrap();
     let before = exact.heads();
-    let mismatched = client.response();
+    let mismatched = client.ask("GET http://b.shop.test/x", "Host: a.shop.test\r\n");
     assert!(matches!(outcome(&mismatched).as_str(), "below" | "400"), "{mismatched:?}");
     assert_eq!(exact.heads(), before, "the field has won over the target");
     if mismatched.status == 200 {
@@ -148,10 +143,8 @@ fn hosts_are_exact_then_wildcard_then_any() {
 
 #[test]
 fn methods_and_headers_are_conditions() {
-    let names = ["any", "write", "canary", "both"];
-    let backends = names.map(Backend::well_behaved);
-    let named: Vec<_> = names.into_iter().zip(&backends).collect();
-    let text = clusters(&named)
+    let (_backends, clusters) = services(["any", "write", "canary", "both"]);
+    let text = clusters
         + &route("path_prefix = \"/\"", "any")
         + &route("path_prefix = \"/\"\nmethod = [\"POST\", \"PUT\"]", "write")
         + &route("path_prefix = \"/\"\nheader = { x-canary = \"1\" }", "canary")
@@ -170,21 +163,18 @@ fn methods_and_headers_are_conditions() {
         ("GET", "X-User: me\r\n", "any"),
     ] {
         let fields = format!("Host: a\r\nContent-Length: 0\r\n{fields}");
-        assert_eq!(outcome(&ask(&mut client, &format!("{method} /"), &fields)), wanted, "{method} {fields}");
+        assert_eq!(outcome(&client.ask(&format!("{method} /"), &fields)), wanted, "{method} {fields}");
     }
 }
 
 #[test]
 fn shares_are_met_exactly() {
-    let (stable, canary, none) =
-        (Backend::well_behaved("stable"), Backend::well_behaved("canary"), Backend::well_behaved("none"));
+    let ([_stable, _canary, none], clusters) = services(["stable", "canary", "none"]);
     let shares = |old: u16, new: u16| {
         let split = format!(
             "split = [{{ cluster = \"stable\", weight = {old} }}, {{ cluster = \"canary\", weight = {new} }}, {{ cluster = \"none\", weight = 0 }}]"
         );
-        clusters(&[("stable", &stable), ("canary", &canary), ("none", &none)])
-            + "[[route]]\npath_prefix = \"/\"\n"
-            + &split
+        clusters.clone() + "[[route]]\npath_prefix = \"/\"\n" + &split
     };
     let ringway = Configured::start(1, &shares(90, 10));
     let mut client = ringway.client();
@@ -200,12 +190,11 @@ fn shares_are_met_exactly() {
 
 #[test]
 fn every_listener_has_its_own_routes() {
-    let (a, b, both) =
-        (Backend::well_behaved("a"), Backend::well_behaved("b"), Backend::well_behaved("both"));
+    let (_backends, clusters) = services(["a", "b", "both"]);
     let listener = |rest: &str| format!("[[listener]]\nbind = \"127.0.0.1:0\"\n{rest}\n");
     let text = listener("name = \"one\"")
         + &listener("name = \"two\"\ncluster = \"both\"")
-        + clusters(&[("a", &a), ("b", &b), ("both", &both)]).strip_prefix(LISTENER).unwrap()
+        + clusters.strip_prefix(LISTENER).unwrap()
         + &route("path_prefix = \"/x\"\nlistener = \"one\"", "a")
         + &route("path_prefix = \"/x\"\nlistener = \"two\"", "b")
         + &route("path_prefix = \"/all\"", "both")
@@ -239,8 +228,7 @@ fn without_a_route_it_is_404_and_the_connection_goes_on() {
             404,
             "a body is no request"
         );
-        client.send(b"HEAD /b HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        assert_eq!(client.head().status, 404);
+        assert_eq!(client.ask("HEAD /b", "Host: a\r\n").status, 404);
         assert_eq!(client.post("/a", b"hello").text(), "hello");
     }
     assert_eq!(backend.heads(), 3);
@@ -250,8 +238,8 @@ fn without_a_route_it_is_404_and_the_connection_goes_on() {
 
 #[test]
 fn dot_segments_are_refused_where_there_are_routes() {
-    let backend = Backend::well_behaved("a");
-    let text = clusters(&[("a", &backend)]) + &route("path_prefix = \"/\"", "a");
+    let ([backend], clusters) = services(["a"]);
+    let text = clusters + &route("path_prefix = \"/\"", "a");
     let ringway = Configured::start(1, &text);
     let disguises = [
         "/..",
@@ -368,8 +356,7 @@ fn a_retry_stays_in_the_cluster() {
 
 #[test]
 fn ten_thousand_routes_work() {
-    let (even, odd) = (Backend::well_behaved("even"), Backend::well_behaved("odd"));
-    let mut text = clusters(&[("even", &even), ("odd", &odd)]);
+    let (_backends, mut text) = services(["even", "odd"]);
     for number in 0..10_000 {
         let cluster = ["even", "odd"][number % 2];
         text += &route(&format!("host = \"h{}.test\"\npath_prefix = \"/p{number}\"", number / 100), cluster);
@@ -380,7 +367,7 @@ fn ten_thousand_routes_work() {
         let host = |number: usize| format!("Host: h{}.test\r\n", number / 100);
         let wanted = ["even", "odd"][number % 2];
         let line = format!("GET /p{number}/x");
-        assert_eq!(outcome(&ask(&mut client, &line, &host(number))), wanted, "{number}");
-        assert_eq!(outcome(&ask(&mut client, &line, &host(number + 100))), "404", "{number}");
+        assert_eq!(outcome(&client.ask(&line, &host(number))), wanted, "{number}");
+        assert_eq!(outcome(&client.ask(&line, &host(number + 100))), "404", "{number}");
     }
 }

@@ -65,8 +65,7 @@ fn get_with(ringway: &Ringway, cookies: &str) -> Response {
 /// Asks with these `Cookie` fields, one on each line.
 fn ask(client: &mut Client, path: &str, cookies: &str) -> Response {
     let fields: String = cookies.lines().map(|cookie| format!("Cookie: {cookie}\r\n")).collect();
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap();
-    let response = client.response();
+    let response = client.ask(&format!("GET {path}"), &format!("Host: a\r\n{fields}"));
     assert_eq!(response.status, 200, "{response:?}");
     response
 }

@@ -217,8 +217,7 @@ fn a_download_resumes_where_it_broke_off() {
     let mut client = ringway.client();
     let mut ask_from = |from: usize| {
         let range = format!("Range: bytes={from}-\r\nIf-Range: \"v1\"\r\n");
-        client.send(format!("GET /big HTTP/1.1\r\nHost: a\r\n{range}\r\n").as_bytes()).unwrap();
-        client.response()
+        client.ask("GET /big", &format!("Host: a\r\n{range}"))
     };
     let rest = ask_from(got.len());
     assert_eq!((rest.status, rest.head.value("accept-ranges").as_deref()), (206, Some("bytes")));

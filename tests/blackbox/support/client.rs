@@ -89,10 +89,17 @@ impl Client {
         self.send_pieces(&seed.pieces(bytes, longest));
     }
 
+    /// Sends a request without a body, `line` being its method and target, with these fields, each with its line end;
+    /// reads the answer.
+    pub(crate) fn ask(&mut self, line: &str, fields: &str) -> Response {
+        self.send(format!("{line} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
+        let method = line.split(' ').next().unwrap();
+        self.response_to(method).unwrap_or_else(|failure| panic!("no whole response to {line}: {failure:?}"))
+    }
+
     /// Sends a GET for `path` and reads the answer.
     pub(crate) fn get(&mut self, path: &str) -> Response {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: ringway.test\r\n\r\n").as_bytes()).unwrap();
-        self.response()
+        self.ask(&format!("GET {path}"), "Host: ringway.test\r\n")
     }
 
     /// Sends a POST with a body of known length and reads the answer.
