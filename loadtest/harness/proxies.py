@@ -213,13 +213,14 @@ def version(kind, binary):
     """One line for the record: what a binary calls itself, and for our own builds what it is."""
     if kind in ("floor", "client"):
         return "sha256 " + digest(binary)
-    flag = "-V" if kind == "ringway" else "-v"
+    ours = kind.startswith("ringway")
+    flag = "-V" if ours else "-v"
     try:
         said = subprocess.run([binary, flag], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"unknown ({error})"
     lines = (said.stdout + said.stderr).strip().splitlines() or ["unknown"]
-    return f"{lines[0]}, sha256 {digest(binary)}" if kind == "ringway" else lines[0]
+    return f"{lines[0]}, sha256 {digest(binary)}" if ours else lines[0]
 
 
 def digest(path):
