@@ -53,27 +53,29 @@ fn longest_run(answers: &[String]) -> usize {
     answers.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap()
 }
 
-/// Promise 4.
+/// Promise 4, on one worker and for the connection of one client on two.
 #[test]
 fn round_robin_gives_equal_turns_and_spreads_the_share_of_a_dead_one() {
     let backends = numbered(4);
-    let ringway = balancing(1, "balance = \"round-robin\"", &places(&backends));
-    let heard = answers(&mut ringway.client(), 100);
-    assert_eq!(tally(&heard).into_values().collect::<Vec<_>>(), [25; 4]);
-    for round in heard.chunks(4) {
-        assert_eq!(round, &heard[..4], "not in turn");
-    }
-
     let (_socket, dead) = refusing_address();
     let mut with_dead = places(&backends[..3]);
     with_dead.insert(1, format!("\"{dead}\""));
-    let ringway = balancing(1, "", &with_dead);
-    let counts: Vec<_> = tally(answers(&mut ringway.client(), 100)).into_values().collect();
-    // A trial of the dead one once its time is over may cost one of the others a turn.
-    let failures = ringway.stats().counter_per_backend("connect_failures")[1] as usize;
-    assert!((1..=4).contains(&failures), "{failures}");
-    assert_eq!((counts.len(), counts.iter().sum::<usize>()), (3, 100));
-    assert!(counts.iter().all(|count| (34 - failures..=33 + failures).contains(count)), "{counts:?}");
+    for workers in [1, 2] {
+        let ringway = balancing(workers, "balance = \"round-robin\"", &places(&backends));
+        let heard = answers(&mut ringway.client(), 100);
+        assert_eq!(tally(&heard).into_values().collect::<Vec<_>>(), [25; 4]);
+        for round in heard.chunks(4) {
+            assert_eq!(round, &heard[..4], "not in turn");
+        }
+
+        let ringway = balancing(workers, "", &with_dead);
+        let counts: Vec<_> = tally(answers(&mut ringway.client(), 100)).into_values().collect();
+        // A trial of the dead one once its time is over may cost one of the others a turn.
+        let failures = ringway.stats().counter_per_backend("connect_failures")[1] as usize;
+        assert!((1..=4).contains(&failures), "{failures}");
+        assert_eq!((counts.len(), counts.iter().sum::<usize>()), (3, 100));
+        assert!(counts.iter().all(|count| (34 - failures..=33 + failures).contains(count)), "{counts:?}");
+    }
 }
 
 /// Promise 5.
@@ -85,10 +87,12 @@ fn weights_are_kept_without_bursts() {
         .zip([3, 1])
         .map(|(backend, weight)| format!("{{ address = {:?}, weight = {weight} }}", backend.place))
         .collect();
-    let ringway = balancing(1, "", &weighted);
-    let heard = answers(&mut ringway.client(), 400);
-    assert_eq!(tally(heard.iter().map(String::as_str)), BTreeMap::from([("0", 300), ("1", 100)]));
-    assert!(longest_run(&heard) <= 3, "{heard:?}");
+    for workers in [1, 2] {
+        let ringway = balancing(workers, "", &weighted);
+        let heard = answers(&mut ringway.client(), 400);
+        assert_eq!(tally(heard.iter().map(String::as_str)), BTreeMap::from([("0", 300), ("1", 100)]));
+        assert!(longest_run(&heard) <= 3, "{heard:?}");
+    }
 
     // By flags it is the same.
     let options = Ringway::options()
@@ -124,6 +128,22 @@ fn least_connections_fills_up_who_has_few() {
         open(&mut on_a, &mut on_b);
     }
     assert_eq!((on_a.len(), on_b.len()), (5, 5));
+}
+
+/// Promise 6 again: each of two workers evens out its own connections.
+#[test]
+fn least_connections_is_even_on_every_worker() {
+    let acceptors = [(); 3].map(|()| Acceptor::new());
+    let list = acceptors.each_ref().map(|acceptor| format!("{:?}", acceptor.place));
+    let ringway = Configured::start(2, &file("tcp", "balance = \"least-connections\"", &list));
+    let _clients: Vec<_> = (0..30).map(|_| ringway.client()).collect();
+    let stats = ringway.wait_stats("all tunnels", |stats| stats.gauge("tunnels_active") == 30);
+    for worker in stats.workers() {
+        let active = backends(worker).iter().map(|backend| backend["gauges"]["active"].as_u64().unwrap());
+        let active: Vec<_> = active.collect();
+        let (least, most) = (active.iter().min().unwrap(), active.iter().max().unwrap());
+        assert!(*least > 0 && most - least <= 1, "{active:?}");
+    }
 }
 
 /// Both ends of a tunnel go to the list of the backend it came to.
@@ -181,7 +201,7 @@ fn least_response_time_leaves_out_the_slow_until_they_are_fast() {
         })
     });
     let backends: Vec<_> = backends.collect();
-    let ringway = balancing(1, "balance = \"least-response-time\"", &places(&backends));
+    let ringway = balancing(2, "balance = \"least-response-time\"", &places(&backends));
     let over = AtomicBool::new(false);
     let slow_share = |count: u64| {
         let picks = || ringway.stats().counter_per_backend("picks");

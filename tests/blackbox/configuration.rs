@@ -170,6 +170,21 @@ fn a_directory_is_read_in_order_and_standard_input_at_once() {
     assert!(stderr.contains("30-more.toml:2: cluster.naem: ") && stderr.contains("`name`"), "{stderr}");
 }
 
+/// It can be read only once, so a reload goes by what was read.
+#[test]
+fn standard_input_is_served_and_outlives_a_reload() {
+    let directory = Directory::new("input");
+    let backend = Backend::well_behaved("a");
+    let path = directory.write("input", &GOOD.replace("127.0.0.1:1", &backend.place));
+    let mut command = Options::bare();
+    command.args(["-c", "-", "--cores", "0"]).stdin(fs::File::open(path).unwrap());
+    let ringway = Ringway::spawn(command);
+    assert_eq!(ringway.get("/").text(), "a");
+    ringway.signal(libc::SIGHUP);
+    ringway.wait_line("the end of the reload", |line| line.contains("reloaded listeners=1"));
+    assert_eq!(ringway.get("/").text(), "a");
+}
+
 #[test]
 fn the_environment_fills_in_and_flags_go_first() {
     let directory = Directory::new("environment");
