@@ -6,4 +6,5 @@
 pub mod board;
 pub mod circuit;
 pub mod outlier;
+pub mod pulse;
 pub mod standing;
