@@ -7,6 +7,7 @@ mod admission;
 mod circuit;
 mod clusters;
 mod edits;
+mod health;
 mod listeners;
 mod reach;
 mod requests;

@@ -3,6 +3,7 @@
 //! As TOML it can be loaded again and means the same; as JSON the admin shows it. Secrets are left out of both.
 
 mod admission;
+mod health;
 mod write;
 
 use self::write::{Tree, table, text, texts};
@@ -114,6 +115,7 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         bounded_load_percent,
         slow_start,
         sticky,
+        health,
         backends,
         send_proxy,
         sources,
@@ -136,6 +138,7 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         ("sticky", sticky.as_ref().map(|sticky| sticky_table(sticky, key_given))),
         ("on_down", Some(text(on_down))),
         ("circuit", Some(circuit_table(circuit))),
+        ("health", health.as_deref().map(health::table_of)),
         ("backend", Some(Tree::Tables(backends.collect()))),
     ])
 }

@@ -8,12 +8,14 @@ use std::{net::IpAddr, time::Duration};
 
 pub(super) use self::value::{
     BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, RateKeyItem, SecretKey,
+    Statuses,
 };
 use super::{
     plan::{
         Mode,
         admission::Rate,
         cluster::{Duty, OnDown, SameSite},
+        health,
     },
     read::{List, Map, Tables, tables},
 };
@@ -94,6 +96,8 @@ tables! {
         circuit: Circuit,
         /// What becomes of the work at a backend that goes down or is ejected: `keep` lets it go on as far as it can, `close` resets its connections.
         on_down: OnDown = "keep",
+        /// Probes its backends. Without this table nobody is probed.
+        health: Health,
         /// The backends: addresses such as `10.0.0.1:8080` or `http://web:80;weight=3`, or tables.
         backend: List<BackendItem>,
     }
@@ -156,6 +160,52 @@ tables! {
         same_site: SameSite = "lax",
         /// In place of a cookie: remember the client's address for this long after its last connection or request.
         client_address: Duration,
+    }
+
+    /// What backends are asked again and again, and what their answers mean.
+    Health {
+        /// `tcp` makes a connection, `http` asks for a page, `script` sends and expects bytes. Without it: `http` if there is a `path`, `script` if there is a `step`, otherwise `tcp`.
+        probe: health::Kind,
+        /// From the beginning of one probe of a backend to that of the next.
+        interval: Duration = "2s",
+        /// In place of `interval` while results contradict the state and have not changed it yet. Without it a quarter of `interval`, at least `100ms`.
+        fast_interval: Duration,
+        /// For a whole probe, from the connect to the last byte that matters.
+        timeout: Duration = "2s",
+        /// Successes in a row that bring a backend back.
+        rise: u16 = 2,
+        /// Failures in a row that take it out.
+        fall: u16 = 3,
+        /// How far an interval may be longer or shorter, in percent, so that probes do not come in step.
+        jitter: u16 = 10,
+        /// What a backend is until its first probe, which is made at once and decides alone: `up` takes work, `down` takes none.
+        start: health::Start = "up",
+        /// Probe this port in place of the backend's own.
+        port: u16,
+        /// Probe this IP address in place of the backend's own.
+        address: IpAddr,
+        /// HTTP: the method.
+        method: String = "GET",
+        /// HTTP: path and query.
+        path: String = "/",
+        /// HTTP: the `Host` field. Without it the address that is probed.
+        host: String,
+        /// HTTP: further header fields of the request.
+        header: Map<String>,
+        /// HTTP: the statuses of a good answer: `200`, `"200-299"`, or a list of them.
+        expect_status: List<Statuses> = "200-399",
+        /// HTTP: what a good answer has in the first 64 KiB of its body.
+        expect_body: String,
+        /// Script: what is sent and what is expected, in order.
+        step: Tables<ScriptStep>,
+    }
+
+    /// A step of a script: either `send` or `expect`. Escapes, best in single quotes: `\r`, `\n`, `\t`, `\\`, and `\xNN` for any byte.
+    ScriptStep {
+        /// Send these bytes.
+        send: String,
+        /// Wait until the backend has said this, or one of these, behind what was expected before.
+        expect: List<String>,
     }
 
     /// What is hashed, if it is part of a request.

@@ -14,6 +14,7 @@ pub mod mistake;
 pub mod plan;
 mod read;
 mod schema;
+mod script;
 pub mod source;
 mod tree;
 pub mod units;

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod cluster;
+pub mod health;
 pub mod route;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -184,6 +185,7 @@ impl Plan {
                 circuit: cluster::CircuitPlan::default(),
                 on_down: cluster::OnDown::Keep,
                 sticky: None,
+                health: None,
                 backends: backends.iter().map(backend).collect(),
                 send_proxy: None,
                 sources: [].into(),

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Findings, Names, circuit, tables};
+use super::{Findings, Names, circuit, health, tables};
 use crate::{
     addr::BackendAddress,
     config::{
@@ -38,6 +38,8 @@ pub(super) struct ClusterDraft {
     pub(super) place: Place,
     /// What only HTTP can give it, and where that was asked for.
     pub(super) http_only: Vec<(Place, String)>,
+    /// Where probes were asked for.
+    pub(super) health: Option<Place>,
     /// Where a PROXY header was asked for.
     pub(super) send_proxy: Option<Place>,
     /// The operator gave the key of its cookie.
@@ -79,7 +81,9 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     check_keyed(findings, cluster);
     let sticky = cluster.sticky.given().and_then(|at| sticky(findings, at, &mut http_only));
     let key_given = cluster.sticky.get().is_some_and(|table| table.key.get().is_some());
+    let health = cluster.health.given().map(|table| health::health(findings, table).into());
     let (backends, addresses, backend_places) = backends(findings, cluster, &place);
+    health::fits(findings, &cluster.health, &addresses);
     let sources = cluster.source.get().map(|list| list.values().copied().collect()).unwrap_or_default();
     ClusterDraft {
         plan: ClusterPlan {
@@ -89,6 +93,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
             bounded_load_percent,
             slow_start: findings.duration(&cluster.slow_start, Duration::ZERO, &SLOW_START),
             sticky,
+            health,
             backends,
             send_proxy: cluster.send_proxy.get().copied(),
             sources,
@@ -99,6 +104,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
         backend_places,
         place,
         http_only,
+        health: cluster.health.place().cloned(),
         send_proxy: cluster.send_proxy.place().cloned(),
         key_given,
     }

@@ -75,7 +75,7 @@ pub(super) fn edits(
 }
 
 /// The name in lower case, if it may be removed and added.
-fn name(findings: &mut Findings<'_>, head: Head, at: &At<String>) -> Option<Arc<str>> {
+pub(super) fn name(findings: &mut Findings<'_>, head: Head, at: &At<String>) -> Option<Arc<str>> {
     let lower = at.value.to_ascii_lowercase();
     if !syntax::is_token(lower.as_bytes()) {
         findings.mistake(&at.place, format!("{} is no name of a header field", quoted(&at.value)));

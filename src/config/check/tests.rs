@@ -1,5 +1,7 @@
 //! One row for each check: what is written, and what the message must name.
 
+mod health;
+
 use crate::config::tests::{checked, mistakes};
 
 const LISTENER: &str = "[[listener]]\nbind = \":80\"\n";

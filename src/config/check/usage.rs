@@ -63,6 +63,15 @@ fn fits(findings: &mut Findings<'_>, cluster: &ClusterDraft, mode: Mode) {
     if let Some(place) = cluster.send_proxy.as_ref().filter(|_| mode == Mode::Udp) {
         findings.mistake(place, "`send_proxy` does not go with mode `udp`: leave it out");
     }
+    if let (Some(place), Some(health)) = (&cluster.health, &cluster.plan.health)
+        && mode == Mode::Udp
+        && health.port.is_none()
+    {
+        findings.warning(place, format!(
+            "the backends take datagrams, and a {} probe is made over TCP to the same port: write the `port` where they answer it",
+            health.probe.kind().name()
+        ));
+    }
     if mode != Mode::Http {
         for (place, why) in &cluster.http_only {
             findings.mistake(place, format!("{why}, and a listener with mode `{name}` uses this cluster"));

@@ -10,6 +10,7 @@ use crate::{
         plan::{
             Algorithm, Mode,
             cluster::{Duty, OnDown, SameSite},
+            health,
         },
         read::{List, Read, unexpected, word, words},
         tree::{Node, Value},
@@ -41,6 +42,15 @@ words! {
         "ready" => Duty::Ready,
         "drain" => Duty::Drain,
         "maint" | "maintenance" => Duty::Maint,
+    }
+    health::Kind: "kind of probe" {
+        "tcp" => health::Kind::Tcp,
+        "http" => health::Kind::Http,
+        "script" => health::Kind::Script,
+    }
+    health::Start: "state to start in" {
+        "up" => health::Start::Up,
+        "down" => health::Start::Down,
     }
     LogFormat: "format" {
         "text" => LogFormat::Text,
@@ -170,6 +180,34 @@ impl Read for NetworkList {
 
     fn schema() -> Json {
         List::<Networks>::schema()
+    }
+}
+
+/// Statuses of responses, from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) struct Statuses(pub(in crate::config) u16, pub(in crate::config) u16);
+
+impl Read for Statuses {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        // One before 200 is never the last.
+        let status = |text: &str| text.parse().ok().filter(|status| (200..=599).contains(status));
+        let range = match &node.value {
+            Value::Integer(number) => status(&number.to_string()).map(|status| Statuses(status, status)),
+            Value::Text { text, .. } => {
+                let (first, last) = text.split_once('-').unwrap_or((text, text));
+                status(first).zip(status(last)).map(|(first, last)| Statuses(first, last))
+            }
+            _ => None,
+        };
+        let form = "a status from 200 to 599, such as `204`, or a range of them, such as `\"200-299\"`";
+        range.filter(|range| range.0 <= range.1).or_else(|| unexpected(node, mistakes, form))
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 200, "maximum": 599 },
+            { "type": "string", "pattern": r"^[2-5]\d\d(-[2-5]\d\d)?$|\$\{" },
+        ] })
     }
 }
 

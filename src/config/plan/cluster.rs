@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use super::health::HealthPlan;
 pub use crate::balance::algorithm::Algorithm;
 use crate::{
     addr::Endpoint,
@@ -25,6 +26,8 @@ pub struct ClusterPlan {
     pub slow_start: Duration,
     /// Keeps a client with its backend.
     pub sticky: Option<Sticky>,
+    /// How its backends are probed; `None` probes nobody.
+    pub health: Option<Arc<HealthPlan>>,
     /// At least one backend.
     pub backends: Vec<BackendPlan>,
     /// The PROXY protocol header each connection to its backends begins with.

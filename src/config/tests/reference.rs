@@ -122,6 +122,8 @@ fn the_defaults_in_the_schema_are_the_real_ones() {
     let sticky = |more: &str| checked(&format!("{QUICK_START}sticky = {{ cookie = \"s\"{more} }}")).to_toml();
     let defaults = r#", path = "/", secure = false, http_only = true, same_site = "lax""#;
     assert_eq!(sticky(""), sticky(defaults));
+    let health = |lines: &str| checked(&format!("{QUICK_START}[cluster.health]\n{lines}")).to_toml();
+    assert_eq!(health("path = \"/\""), health(&written("cluster.health")));
     let route = |action: &str| checked(&format!("{QUICK_START}[[route]]\n{action}\n")).to_toml();
     assert_eq!(
         route("respond = {}"),
