@@ -48,6 +48,16 @@ pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 /// most 232, the rest is for what we do not read.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 
+/// Most probes at the same time, if the descriptors allow it. A rack of a thousand silent backends holds up the probes
+/// of no others.
+pub const PROBES_MAX: usize = 1024;
+
+/// Findings of probes that may wait for control.
+pub const FINDINGS_MAX: usize = 1024;
+
+/// What a probe looks through in the body of a response, or of what a script is answered, in bytes.
+pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// Wanted capacity of a pipe for `splice(2)`: 64 KiB and 1 MiB both cost 1.6 times as much per MiB.
 pub const PIPE_BYTES: usize = 256 * 1024;
 

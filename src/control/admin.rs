@@ -33,7 +33,7 @@ use super::metrics;
 use crate::{
     addr::Endpoint,
     config::plan::{BackendPlan, ClusterPlan},
-    stats::{report::Report, view::View},
+    stats::{probes::Chart, report::Report, view::View},
 };
 
 /// Connections beyond this wait in the accept queue; each lives ten seconds at most, so the queue moves.
@@ -50,6 +50,8 @@ const INDEX: &str = "ringway admin\n\n\
 pub struct Admin {
     /// A reload replaces it.
     shown: RwLock<Arc<Shown>>,
+    /// What probes found.
+    pub probes: Arc<Chart>,
     /// True from the first signal to stop.
     pub draining: AtomicBool,
 }
@@ -68,7 +70,8 @@ pub struct Shown {
 impl Admin {
     /// Shows this until [`Self::show`].
     pub fn new(shown: Shown) -> Self {
-        Admin { shown: RwLock::new(Arc::new(shown)), draining: AtomicBool::new(false) }
+        let shown = RwLock::new(Arc::new(shown));
+        Admin { shown, probes: Arc::default(), draining: AtomicBool::new(false) }
     }
 
     /// What is in force now.
@@ -81,8 +84,9 @@ impl Admin {
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
     }
 
-    fn report(&self) -> Report {
-        Report::collect(&self.shown().view)
+    /// Everybody's numbers now.
+    pub fn report(&self) -> Report {
+        Report::collect(&self.shown().view).with_probes(self.probes.figures())
     }
 
     fn config(&self) -> Value {

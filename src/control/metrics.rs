@@ -16,6 +16,7 @@ use crate::health::standing::State;
 use crate::stats::{
     histogram::Snapshot,
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
+    probes::{Latest, ProbeFigures},
     report::{BackendFigures, Figures, Report, WorkerFigures},
 };
 
@@ -40,6 +41,12 @@ struct WorkerLabels {
 struct RefusalLabels {
     reason: &'static str,
     worker: usize,
+}
+
+#[derive(Debug, Clone, EncodeLabelSet)]
+struct ProbedLabels {
+    cluster: Arc<str>,
+    backend: Arc<str>,
 }
 
 #[derive(Debug, Clone, EncodeLabelSet)]
@@ -70,6 +77,7 @@ impl Collector for Exporter {
         self.refusals(&mut encoder)?;
         self.backends(&mut encoder)?;
         self.states(&mut encoder)?;
+        self.probes(&mut encoder)?;
         let help = "From the first byte of a request to the last of its response.";
         self.histogram(&mut encoder, "request_duration", help, |of| &of.total_time)?;
         let help = "From the end of the request to the first byte of the response.";
@@ -142,6 +150,38 @@ impl Exporter {
             }
         }
         Ok(())
+    }
+
+    /// Control's numbers, so without a worker.
+    fn probes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Number = fn(&Latest) -> u64;
+        let families: [(&str, &str, MetricType, Number); 3] = [
+            ("backend_probes", "Probes that have ended.", MetricType::Counter, |of| of.probes),
+            ("backend_probes_failed", "Probes that failed.", MetricType::Counter, |of| of.failures),
+            ("backend_probed_up", "1 while probes let it take work.", MetricType::Gauge, |of| of.up.into()),
+        ];
+        for (name, help, kind, number) in families {
+            let family = Family::new(name, help, kind);
+            let mut family = family.open(encoder)?;
+            for (labels, latest) in self.each_probed() {
+                match kind {
+                    MetricType::Counter => counter(&mut family, &labels, number(latest))?,
+                    _ => gauge(&mut family, &labels, number(latest))?,
+                }
+            }
+        }
+        let (stem, help) = ("backend_last_probe", "How long the last probe took.");
+        let mut family = encoder.encode_descriptor(stem, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (labels, latest) in self.each_probed() {
+            family.encode_family(&labels)?.encode_gauge(&(latest.last_ms as f64 / 1e3))?;
+        }
+        Ok(())
+    }
+
+    fn each_probed(&self) -> impl Iterator<Item = (ProbedLabels, &Latest)> {
+        self.0.probes().iter().map(|ProbeFigures { cluster, backend, latest }| {
+            (ProbedLabels { cluster: Arc::clone(cluster), backend: Arc::clone(backend) }, latest)
+        })
     }
 
     fn each_backend(&self) -> impl Iterator<Item = (BackendLabels, &BackendFigures)> {
@@ -227,10 +267,10 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::stats::report::tests::two_workers;
+    use crate::stats::{probes::tests::probed, report::tests::two_workers};
 
     fn encoded() -> String {
-        encode(Report::collect(&two_workers())).unwrap()
+        encode(Report::collect(&two_workers()).with_probes(vec![probed()])).unwrap()
     }
 
     #[test]
@@ -247,6 +287,10 @@ mod tests {
             "ringway_connections_active{worker=\"0\"} 1",
             "ringway_refusals_total{reason=\"repeated_host\",worker=\"1\"} 1",
             "ringway_backend_picks_total{cluster=\"default\",backend=\"127.0.0.1:3031\",worker=\"0\"} 7",
+            "ringway_backend_probes_total{cluster=\"default\",backend=\"127.0.0.1:3031\"} 7",
+            "ringway_backend_probes_failed_total{cluster=\"default\",backend=\"127.0.0.1:3031\"} 5",
+            "ringway_backend_probed_up{cluster=\"default\",backend=\"127.0.0.1:3031\"} 0",
+            "ringway_backend_last_probe_seconds{cluster=\"default\",backend=\"127.0.0.1:3031\"} 0.25",
             "ringway_backend_skipped{cluster=\"default\",backend=\"127.0.0.1:3032\",worker=\"1\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
@@ -279,7 +323,7 @@ mod tests {
         let types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let names: HashSet<_> = types.iter().map(|line| line.split(' ').nth(2)).collect();
         assert_eq!(names.len(), types.len());
-        let expected = Count::LEN + Level::LEN + BackendCount::LEN + BackendLevel::LEN + 5;
+        let expected = Count::LEN + Level::LEN + BackendCount::LEN + BackendLevel::LEN + 9;
         assert_eq!(types.len(), expected);
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let keys: HashSet<_> = samples.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();

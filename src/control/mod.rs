@@ -6,6 +6,8 @@ pub mod admin;
 pub mod health;
 pub mod log;
 pub mod metrics;
+mod orders;
+pub mod probe;
 pub mod process;
 pub mod reload;
 pub mod resolve;

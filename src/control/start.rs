@@ -19,7 +19,7 @@ use crate::{
     config::{
         self, Checked, Environment,
         mistake::Mistake,
-        plan::{ListenerPlan, Plan, cluster::Duty},
+        plan::{ListenerPlan, Plan, cluster::Duty, health},
         source::Source,
     },
     health::standing::State,
@@ -221,9 +221,11 @@ pub(super) fn announce(plan: &Plan, listeners: &[Endpoint]) {
         info!(mode = listener.mode.name(), cluster, workers = plan.cores.len(), "listening on {endpoint}");
     }
     for cluster in &plan.clusters {
+        let waits = cluster.health.as_ref().is_some_and(|health| health.start == health::Start::Down);
         for backend in &cluster.backends {
             let weight = backend.weight;
             let state = match backend.duty {
+                Duty::Ready if waits => State::Down,
                 Duty::Ready => State::Up,
                 Duty::Drain => State::Drain,
                 Duty::Maint => State::Maint,

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::TrySendError;
 use tokio::{
     runtime::Runtime,
     time::{Instant, sleep_until},
@@ -22,6 +21,8 @@ use tracing::{error, info, warn};
 use super::{
     admin,
     log::{self, LogFormat},
+    orders,
+    probe::{Finding, Prober, Verdict},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
     reload::Reload,
     signals::Signals,
@@ -134,10 +135,12 @@ fn serve(
     if let Some(listen) = running.admin.shown().listeners.first().and_then(Endpoint::inet).filter(|_| demo) {
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
-    runtime.block_on(
-        Supervisor {
+    runtime.block_on(async {
+        let prober = Prober::start(&running.blueprint.plan, Arc::clone(&running.admin.probes));
+        let supervisor = Supervisor {
             running,
             source,
+            prober,
             reload: None,
             reload_again: false,
             format,
@@ -145,9 +148,9 @@ fn serve(
             deadline: None,
             stopping: false,
             cut: false,
-        }
-        .watch(signals),
-    )
+        };
+        supervisor.watch(signals).await
+    })
 }
 
 /// How long the workers may take to cut everything.
@@ -159,9 +162,6 @@ const CLOCK_TICK: Duration = Duration::from_millis(4);
 /// How soon to look again when every worker has ended once and one has been handed a connection since.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// How often a full mailbox is tried, five milliseconds apart.
-const TELL_ATTEMPTS: usize = 200;
-
 /// What the supervisor waits for.
 enum Wake {
     Stop { limited: bool },
@@ -170,12 +170,14 @@ enum Wake {
     Upgrade,
     Events,
     Health,
+    Found(Finding),
     Deadline,
 }
 
 struct Supervisor {
     running: Running,
     source: Source,
+    prober: Prober,
     /// Under way until every worker knows the new plan.
     reload: Option<Reload>,
     /// Asked for while another was under way, which may have read the files before they were changed.
@@ -206,6 +208,7 @@ impl Supervisor {
                 Wake::Deadline => self.cut().await,
                 Wake::Events => self.read_events()?,
                 Wake::Health => {}
+                Wake::Found(finding) => self.found(&finding),
             }
             self.running.health.publish(&self.running.workers);
             if self.reload.is_none() && mem::take(&mut self.reload_again) {
@@ -218,7 +221,7 @@ impl Supervisor {
         }
     }
 
-    async fn wait(&self, signals: &mut Signals) -> Wake {
+    async fn wait(&mut self, signals: &mut Signals) -> Wake {
         let deadline = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -247,6 +250,7 @@ impl Supervisor {
             _ = signals.user2.recv() => Wake::Upgrade,
             () = self.running.news.notified() => Wake::Events,
             () = health => Wake::Health,
+            Some(finding) = self.prober.findings.recv() => Wake::Found(finding),
             () = deadline => Wake::Deadline,
             () = look_again => Wake::Events,
         }
@@ -267,7 +271,7 @@ impl Supervisor {
         match self.prepare().await {
             Ok((reload, commands)) => {
                 self.reload = Some(reload);
-                self.send(commands).await;
+                orders::send(&self.running.workers, commands).await;
             }
             Err(failure) => {
                 for line in failure.to_string().lines() {
@@ -296,6 +300,7 @@ impl Supervisor {
         }
         if let Some(reload) = self.reload.take() {
             let commands = reload.finish(&mut self.running);
+            self.prober.follow(&self.running.blueprint.plan);
             for (worker, command) in self.running.workers.iter().zip(commands) {
                 // There is room: the worker has just emptied its mailbox.
                 let _ = worker.send(command);
@@ -303,18 +308,13 @@ impl Supervisor {
         }
     }
 
-    /// Sends each worker its own command; a full mailbox is tried again for a while.
-    async fn send(&self, commands: Vec<mailbox::Command>) {
-        for (worker, command) in self.running.workers.iter().zip(commands) {
-            let mut waiting = Some(command);
-            for _ in 0..TELL_ATTEMPTS {
-                let Some(command) = waiting.take() else { break };
-                if let Err(TrySendError::Full(command)) = worker.send(command) {
-                    waiting = Some(command);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            }
-        }
+    /// A backend's probes have come to another verdict.
+    fn found(&mut self, finding: &Finding) {
+        let (is_alive, reason) = match &finding.verdict {
+            Verdict::Up => (true, "its probes succeed"),
+            Verdict::Down(reason) => (false, &**reason),
+        };
+        self.running.health.probed(&finding.cluster, &finding.backend, is_alive, reason);
     }
 
     /// The first order to stop is graceful, the second one is not.
@@ -330,26 +330,16 @@ impl Supervisor {
         self.deadline = limited.then(|| Instant::now() + limit);
         let limit = if limited { format!("{}s", limit.as_secs()) } else { "none".to_owned() };
         info!(limit, "stopping: no new connections, finishing exchanges");
-        self.tell(|| mailbox::Command::Drain).await;
+        let workers = &self.running.workers;
+        orders::send(workers, workers.iter().map(|_| mailbox::Command::Drain)).await;
     }
 
     /// Ends every connection; a worker that cannot even do that is not waited for.
     async fn cut(&mut self) {
         self.cut = true;
         self.deadline = Some(Instant::now() + CUT_TIMEOUT);
-        self.tell(|| mailbox::Command::Cut).await;
-    }
-
-    /// Sends a command to every worker; a full mailbox is tried again for a while, since this one must arrive.
-    async fn tell(&self, command: impl Fn() -> mailbox::Command) {
-        for worker in &self.running.workers {
-            for _ in 0..TELL_ATTEMPTS {
-                if !matches!(worker.send(command()), Err(TrySendError::Full(_))) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+        let workers = &self.running.workers;
+        orders::send(workers, workers.iter().map(|_| mailbox::Command::Cut)).await;
     }
 
     fn read_events(&mut self) -> Result<(), Failure> {
@@ -381,7 +371,7 @@ impl Supervisor {
     }
 
     fn report(&self) -> Report {
-        Report::collect(&self.running.admin.shown().view)
+        self.running.admin.report()
     }
 
     fn dump(&self) {

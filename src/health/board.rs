@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     addr::Endpoint,
-    config::plan::{ClusterPlan, Plan, cluster::Duty},
+    config::plan::{ClusterPlan, Plan, cluster::Duty, health::Start},
     io::alarm::Millis,
 };
 
@@ -120,7 +120,7 @@ impl Board {
                 let fresh = || Ward {
                     endpoints: backend.endpoints.clone(),
                     duty: backend.duty,
-                    is_alive: true,
+                    is_alive: cluster.health.as_ref().is_none_or(|health| health.start == Start::Up),
                     circuit: Circuit::default(),
                     holder: None,
                     state: State::Up,
@@ -129,6 +129,8 @@ impl Board {
                 };
                 let mut ward = kept.map_or_else(fresh, |ward| (*ward).clone());
                 ward.duty = backend.duty;
+                // Nobody would bring it back.
+                ward.is_alive |= cluster.health.is_none();
                 ward
             });
             Ring { wards: wards.collect(), plan: cluster.clone(), everybody: false }
@@ -384,12 +386,13 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::standing::Failure;
+    use crate::{config::plan::health::HealthPlan, health::standing::Failure};
 
     const HERE: Place = (0, 1);
 
     fn plan(change: impl Fn(&mut ClusterPlan)) -> Plan {
         let mut plan = Plan::for_tests(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        plan.clusters[0].health = Some(HealthPlan::for_tests().into());
         change(&mut plan.clusters[0]);
         plan
     }
@@ -506,6 +509,24 @@ mod tests {
         assert_eq!(board.tell_all(0)[0][1], Standing::Out, "it is down as well");
         board.probed(HERE, true, "", 5_000);
         assert_eq!(tell(&mut board, 0), [(HERE, Standing::Drain)]);
+    }
+
+    #[test]
+    fn a_plan_says_where_probes_begin_and_whether_there_are_any() {
+        let waits = HealthPlan { start: Start::Down, ..HealthPlan::for_tests() };
+        let waiting = plan(|cluster| cluster.health = Some(waits.clone().into()));
+        let mut board = Board::new(&waiting, 1, None, 0);
+        assert_eq!(board.tell_all(0)[0], [Standing::Out; 3]);
+        board.probed(HERE, true, "", 0);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Up);
+        board = Board::new(&waiting, 1, Some(&board), 0);
+        assert_eq!(
+            board.tell_all(0)[0],
+            [Standing::Out, Standing::Up, Standing::Out],
+            "what is known is kept"
+        );
+        board = Board::new(&plan(|cluster| cluster.health = None), 1, Some(&board), 0);
+        assert_eq!(board.tell_all(0)[0], [Standing::Up; 3], "nobody would bring it back");
     }
 
     #[test]

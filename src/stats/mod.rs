@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod histogram;
 pub mod names;
+pub mod probes;
 pub mod report;
 pub mod state;
 pub mod view;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     histogram::Snapshot,
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
+    probes::ProbeFigures,
     view::{BackendCells, View, WorkerView},
     worker::{BackendStats, WorkerStats},
 };
@@ -22,6 +23,7 @@ use crate::health::standing::State;
 pub struct Report {
     workers: Vec<WorkerFigures>,
     total: Figures,
+    probes: Vec<ProbeFigures>,
 }
 
 /// One worker's column.
@@ -80,7 +82,17 @@ impl Report {
         for worker in &workers {
             total.merge(&worker.figures);
         }
-        Report { workers, total }
+        Report { workers, total, probes: Vec::new() }
+    }
+
+    /// Adds what only control knows.
+    pub fn with_probes(self, probes: Vec<ProbeFigures>) -> Report {
+        Report { probes, ..self }
+    }
+
+    /// Every backend that is probed, in the order of the plan.
+    pub fn probes(&self) -> &[ProbeFigures] {
+        &self.probes
     }
 
     /// Each worker, in order.
@@ -102,7 +114,8 @@ impl Report {
             Value::Object(object)
         };
         let workers: Vec<_> = self.workers.iter().map(worker).collect();
-        json!({ "stats": { "workers": workers, "total": self.total.to_map() } })
+        let probes: Vec<_> = self.probes.iter().map(ProbeFigures::to_json).collect();
+        json!({ "stats": { "workers": workers, "total": self.total.to_map(), "probes": probes } })
     }
 
     /// The form of a dump for people: a column for the total and one per worker.

@@ -108,6 +108,10 @@ pub(super) fn render(report: &Report) -> String {
     for (index, backend) in report.total.backends.iter().enumerate() {
         backend_rows(&mut table, index, backend);
     }
+    if !report.probes.is_empty() {
+        table.heading("probes");
+        table.lines.extend(report.probes.iter().map(|probed| (probed.to_text(), Vec::new())));
+    }
     latency(&mut table, "latency total (us)", |figures| &figures.total_time);
     latency(&mut table, "latency first byte (us)", |figures| &figures.first_byte_time);
     table.finish()
