@@ -36,6 +36,8 @@ mod membership_modes;
 mod mutations;
 mod panics;
 mod pipelining;
+mod probe_kinds;
+mod probes;
 mod proxy_protocol;
 mod proxy_protocol_http;
 mod rates;

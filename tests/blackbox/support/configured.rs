@@ -95,11 +95,15 @@ impl Configured {
         self.lines()[known..].iter().map(|line| message(line)).collect()
     }
 
+    /// Where the admin HTTP listens.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let line = self.wait_line("admin address", |line| message(line).starts_with("admin on http://"));
+        message(&line).trim_start_matches("admin on http://").parse().unwrap()
+    }
+
     /// What the admin HTTP shows of the configuration.
     pub(crate) fn config(&self) -> Value {
-        let line = self.wait_line("admin address", |line| message(line).starts_with("admin on http://"));
-        let address = message(&line).trim_start_matches("admin on http://").parse().unwrap();
-        let answer = Client::connect(address).get("/config");
+        let answer = Client::connect(self.admin()).get("/config");
         assert_eq!(answer.status, 200);
         serde_json::from_slice(&answer.body).unwrap()
     }

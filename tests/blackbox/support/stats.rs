@@ -29,6 +29,11 @@ impl Stats {
         self.0.get("workers").and_then(Value::as_array).unwrap_or_else(|| panic!("no workers in {}", self.0))
     }
 
+    /// What probes found of each backend that is probed.
+    pub(crate) fn probes(&self) -> &[Value] {
+        self.0.get("probes").and_then(Value::as_array).unwrap_or_else(|| panic!("no probes in {}", self.0))
+    }
+
     /// A counter over all workers.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         number(self.total(), "counters", name)
