@@ -177,7 +177,7 @@ impl Shard {
 
     /// Closes idle upstream connections that are stale or too old.
     pub fn sweep_pools(&self) {
-        let oldest = alarm::now().saturating_sub(self.timeouts().upstream_idle.as_millis() as u64);
+        let oldest = alarm::now().saturating_sub(alarm::millis(self.timeouts().upstream_idle));
         for cluster in &self.setup().clusters {
             cluster.for_each(|backend| {
                 let swept = backend.pool().sweep(oldest);

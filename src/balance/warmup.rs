@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::io::alarm::Millis;
+use crate::io::alarm::{self, Millis};
 
 /// What a backend takes at the start: enough to warm its caches, and to be found out if it is not well.
 const FLOOR_PERCENT: u32 = 10;
@@ -37,7 +37,7 @@ impl Warmup {
         // Those that warm up together must not all let the same turns pass: 61 of 100 spreads their credits.
         let part = |place: usize| Part { since: 0, percent: ALL_PERCENT, credit: (place * 61 % 100) as u32 };
         Warmup {
-            duration: duration.as_millis().try_into().unwrap_or(Millis::MAX),
+            duration: alarm::millis(duration),
             parts: (0..count).map(part).collect(),
             warming: Vec::with_capacity(if duration.is_zero() { 0 } else { count }),
             due: Millis::MAX,

@@ -182,7 +182,7 @@ fn contests(view: &View, now: Millis) -> Vec<Contest> {
     let contested = plan.clusters.iter().enumerate();
     let contested = contested.filter(|(_, cluster)| cluster.circuit.outlier.ratio.is_some());
     let contest = |(cluster, plan): (usize, &ClusterPlan)| {
-        let interval = plan.circuit.outlier_interval.as_millis() as u64;
+        let interval = alarm::millis(plan.circuit.outlier_interval);
         Contest { cluster, interval, next: now + interval, before: tallies(view, cluster) }
     };
     contested.map(contest).collect()

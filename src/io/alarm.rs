@@ -30,6 +30,11 @@ pub fn now() -> Millis {
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
+/// A duration on that clock's scale.
+pub fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
 /// Why a wait ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ring {
@@ -147,7 +152,7 @@ impl Alarm {
             return self.clear();
         }
         let now = now();
-        let deadline = now.saturating_add(after.as_millis() as u64);
+        let deadline = now.saturating_add(millis(after));
         self.with(|slot| {
             slot.deadline = deadline;
             slot.expired = false;

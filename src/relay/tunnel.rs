@@ -49,10 +49,10 @@ pub struct Tunnel<'a> {
     pub down: Flow,
     /// The connection's deadline.
     pub alarm: &'a Alarm,
-    /// How long both sides may be silent.
-    pub idle: Duration,
+    /// How long both sides may be silent; 0 is for ever.
+    pub idle: Millis,
     /// How long one direction may be silent when the other one has ended because nobody takes its bytes.
-    pub last_words: Duration,
+    pub last_words: Millis,
     /// The worker's pools and counters.
     pub supplies: Supplies<'a>,
     /// The backend's counters.
@@ -74,7 +74,7 @@ impl Tunnel<'_> {
     /// both streams. Borrows, so that a tunnel that is silent for hours is in memory once.
     pub async fn run(&mut self) -> Ended {
         let mut progress = Progress { up_open: true, down_open: true, deaf: None, moved: alarm::now() };
-        self.alarm.set(self.idle);
+        self.alarm.set(Duration::from_millis(self.idle));
         poll_fn(|cx| self.poll(cx, &mut progress)).await
     }
 
@@ -153,19 +153,18 @@ impl Tunnel<'_> {
             progress.moved = now;
         }
         let idle = match progress.deaf {
-            Some(_) if self.idle.is_zero() || self.idle > self.last_words => self.last_words,
+            Some(_) if self.idle == 0 || self.idle > self.last_words => self.last_words,
             _ => self.idle,
         };
-        let left = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        let left = left.saturating_sub(now.saturating_sub(progress.moved));
-        if left == 0 && !idle.is_zero() {
+        let left = idle.saturating_sub(now.saturating_sub(progress.moved));
+        if left == 0 && idle > 0 {
             return Some(Ended::Rung(Ring::Deadline));
         }
         if let Some(ended) = (rung && blind).then(|| self.gone(progress)).flatten() {
             return Some(ended);
         }
         let left = Duration::from_millis(left);
-        self.alarm.set(match (blind, idle.is_zero()) {
+        self.alarm.set(match (blind, idle == 0) {
             (true, true) => LOOK,
             (true, false) => left.min(LOOK),
             (false, _) => left,

@@ -18,7 +18,7 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::io::alarm::Millis;
+use crate::io::alarm::{self, Millis};
 
 /// Places of a client.
 const WAYS: usize = 8;
@@ -74,7 +74,7 @@ impl Affinity {
     /// A table for at least this many clients, each remembered for `limit` after its last use. The seed is to be
     /// unpredictable, so that nobody can choose addresses that drive out others.
     pub fn new(clients: usize, limit: Duration, seed: u64) -> Self {
-        let limit = Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX);
+        let limit = alarm::millis(limit);
         let tick = (limit / TICKS).max(1);
         let sets = clients.div_ceil(WAYS).next_power_of_two();
         Affinity {

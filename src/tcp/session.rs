@@ -35,13 +35,14 @@ use crate::{
 struct Opened {
     attempt: Attempt,
     lease: Lease,
-    /// What came behind the client's PROXY protocol header.
-    ahead: Option<Buffer>,
+    /// What came behind the client's PROXY protocol header; boxed, since mostly nothing did.
+    ahead: Option<Box<Buffer>>,
 }
 
 /// One client connection.
 pub struct Session {
     connection: Connection,
+    begun: Instant,
     /// What its tunnel is made of, once there is one.
     opened: Option<Opened>,
 }
@@ -49,12 +50,11 @@ pub struct Session {
 impl Session {
     /// A session on a fresh connection. It lives in a box, so that the futures it passes through stay small.
     pub fn new(connection: Connection) -> Box<Self> {
-        Box::new(Session { connection, opened: None })
+        Box::new(Session { connection, begun: Instant::now(), opened: None })
     }
 
     /// Serves the connection to its end.
     pub async fn run(mut self: Box<Self>) {
-        let begun = Instant::now();
         poll_fn(|cx| {
             self.connection.alarm.attach(cx.waker());
             Poll::Ready(())
@@ -62,8 +62,11 @@ impl Session {
         .await;
         // What happens once must not weigh on a tunnel that lives for hours.
         self.opened = Box::pin(self.open()).await;
-        self.relay().await;
-        self.connection.shard.stats.total_time.record(begun.elapsed().as_micros() as u64);
+        match self.tunnel().await {
+            None | Some(Ended::Properly) => {}
+            Some(ended) => Box::pin(self.part(ended)).await,
+        }
+        self.connection.shard.stats.total_time.record(self.begun.elapsed().as_micros() as u64);
     }
 
     /// Learns who the client is, and connects to a backend. `None` when that has come to nothing.
@@ -74,7 +77,7 @@ impl Session {
             let limit = shard.timeouts().head;
             let Introduction { header, rest } = introduction::read(stream, alarm, limit, shard).await?;
             *client = client.introduced(header);
-            ahead = rest;
+            ahead = rest.map(Box::new);
             if !self.connection.admit() {
                 self.connection.stream.abort();
                 return None;
@@ -139,49 +142,56 @@ impl Session {
         parting::linger(stream, alarm, &shard.buffers).await;
     }
 
-    /// Bytes both ways, to the end.
-    async fn relay(&mut self) {
+    /// Relays until both sides have ended, holding no more than it needs: this is what an idle tunnel is made of. `None`
+    /// when it cannot begin.
+    async fn tunnel(&mut self) -> Option<Ended> {
         let Connection { shard, stream: client, alarm, .. } = &mut self.connection;
-        let Some(Opened { attempt, lease, ahead }) = &mut self.opened else { return };
-        let backend = Rc::clone(lease.backend());
-        let up = ahead.take();
-        let up =
-            up.map_or_else(|| Ok(Flow::empty(Body::UntilEnd)), |ahead| Flow::new(ahead, 0, Body::UntilEnd));
-        let (Ok(up), Some(upstream)) = (up, lease.stream()) else { return };
+        let Opened { lease, ahead, .. } = self.opened.as_mut()?;
+        let up = match ahead.take() {
+            Some(ahead) => Flow::new(*ahead, 0, Body::UntilEnd).ok()?,
+            None => Flow::empty(Body::UntilEnd),
+        };
+        let (upstream, backend) = lease.parts()?;
         // A UNIX socket cannot and need not do it.
         let _ = upstream.keep_alive(KEEP_ALIVE_IDLE, DEAD_AFTER);
         shard.stats.count(Count::Tunnels);
         let _held = shard.stats.hold_here(Level::TunnelsActive);
+        let timeouts = shard.timeouts();
         let mut tunnel = Tunnel {
             client,
             upstream,
             up,
             down: Flow::silent(Body::UntilEnd),
             alarm,
-            idle: shard.timeouts().tunnel_idle,
-            last_words: shard.timeouts().last_words,
+            idle: alarm::millis(timeouts.tunnel_idle),
+            last_words: alarm::millis(timeouts.last_words),
             supplies: shard.supplies(),
             backend: backend.stats(),
         };
-        let ended = tunnel.run().await;
-        // Protocols have their reasons to reset, so this says nothing of the backend's health.
-        let broken = |side| shard.note(attempt, Fault { side, phase: Phase::Response, kind: Kind::Died });
-        match ended {
-            Ended::Properly => return,
-            Ended::Deaf(side) => {
-                broken(side);
-                // The other one takes what is on its way to it.
-                if let (Side::Client, Some(upstream)) = (side, lease.stream()) {
-                    return Box::pin(parting::linger(upstream, alarm, &shard.buffers)).await;
-                }
-                self.opened.take().into_iter().for_each(|opened| opened.lease.abort());
-                return Box::pin(parting::linger(client, alarm, &shard.buffers)).await;
-            }
-            Ended::Broken(side) => broken(side),
-            Ended::Rung(Ring::Deadline) => shard.stats.count(Count::TunnelTimeouts),
-            Ended::Rung(Ring::Cut) => {}
+        Some(tunnel.run().await)
+    }
+
+    /// What becomes of the connections when a tunnel did not end properly.
+    async fn part(&mut self, ended: Ended) {
+        let Connection { shard, stream: client, alarm, .. } = &mut self.connection;
+        let Some(Opened { attempt, mut lease, .. }) = self.opened.take() else { return };
+        if let Ended::Deaf(side) | Ended::Broken(side) = ended {
+            // Protocols have their reasons to reset, so this says nothing of the backend's health.
+            shard.note(&attempt, Fault { side, phase: Phase::Response, kind: Kind::Died });
         }
-        self.opened.take().into_iter().for_each(|opened| opened.lease.abort());
+        match (ended, lease.stream()) {
+            // The other one takes what is on its way to it.
+            (Ended::Deaf(Side::Client), Some(upstream)) => {
+                return parting::linger(upstream, alarm, &shard.buffers).await;
+            }
+            (Ended::Deaf(_), _) => {
+                lease.abort();
+                return parting::linger(client, alarm, &shard.buffers).await;
+            }
+            (Ended::Rung(Ring::Deadline), _) => shard.stats.count(Count::TunnelTimeouts),
+            _ => {}
+        }
+        lease.abort();
         client.abort();
     }
 }

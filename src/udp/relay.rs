@@ -185,7 +185,7 @@ impl Relay {
     fn idle(&self) -> Millis {
         let idle = self.shard.timeouts().udp_idle;
         let idle = if self.closing { idle.min(UDP_DRAIN_SILENCE) } else { idle };
-        idle.as_millis() as Millis
+        alarm::millis(idle)
     }
 
     /// Ends the flows that have been silent for too long, and sets the alarm for the next one.

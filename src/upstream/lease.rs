@@ -36,6 +36,11 @@ impl Lease {
         self.stream.as_mut()
     }
 
+    /// The connection and whose it is.
+    pub fn parts(&mut self) -> Option<(&mut Stream, &Backend)> {
+        self.stream.as_mut().map(|stream| (stream, &*self.backend))
+    }
+
     /// Whose connection it is.
     pub fn backend(&self) -> &Rc<Backend> {
         &self.backend

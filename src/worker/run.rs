@@ -321,12 +321,12 @@ impl Worker {
     /// Runs a connection's task behind its wall.
     fn spawn(self: &Rc<Self>, session: impl Future<Output = ()> + 'static) {
         let worker = Rc::clone(self);
-        monoio::spawn(async move {
-            if contain(session).await.is_err() {
+        monoio::spawn(contain(session).then(move |outcome| {
+            if outcome.is_err() {
                 worker.shard.stats.count(Count::ConnectionPanics);
             }
             worker.ended();
-        });
+        }));
     }
 
     /// Balances by another plan: connections go on where they are, listeners that are not in it close.

@@ -7,6 +7,7 @@ pub use crate::balance::algorithm::Algorithm;
 use crate::{
     addr::Endpoint,
     health::{circuit, outlier},
+    io::alarm,
     proxy_protocol::Version,
 };
 
@@ -79,12 +80,11 @@ impl Default for CircuitPlan {
 impl CircuitPlan {
     /// The rules of the circuit breaker.
     pub fn rules(&self) -> circuit::Rules {
-        let millis = |duration: Duration| duration.as_millis() as u64;
         circuit::Rules {
             failures: self.failures,
-            window: millis(self.window),
-            open: millis(self.open),
-            open_max: millis(self.open_max),
+            window: alarm::millis(self.window),
+            open: alarm::millis(self.open),
+            open_max: alarm::millis(self.open_max),
         }
     }
 }

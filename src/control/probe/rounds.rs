@@ -150,12 +150,11 @@ fn saturated(number: usize) -> u32 {
 }
 
 fn rules(health: &HealthPlan) -> Rules {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(Millis::MAX);
     Rules {
         rise: health.rise,
         fall: health.fall,
-        interval: millis(health.interval),
-        fast_interval: millis(health.fast_interval),
+        interval: alarm::millis(health.interval),
+        fast_interval: alarm::millis(health.fast_interval),
         jitter_percent: health.jitter_percent,
     }
 }

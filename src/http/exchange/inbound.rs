@@ -173,8 +173,8 @@ impl Exchange {
             up,
             down,
             alarm: &session.alarm,
-            idle: shard.timeouts().tunnel_idle,
-            last_words: shard.timeouts().last_words,
+            idle: alarm::millis(shard.timeouts().tunnel_idle),
+            last_words: alarm::millis(shard.timeouts().last_words),
             supplies: shard.supplies(),
             backend: backend.stats(),
         };
