@@ -226,10 +226,15 @@ impl Session {
             }
             match self.receive() {
                 Ok(0) => return Err(self.gone()),
-                Ok(count) => self.shard.stats.add(Count::ClientReceivedBytes, count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.more_bytes().await?,
+                Ok(count) => {
+                    self.shard.stats.add(Count::ClientReceivedBytes, count as u64);
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(self.gone()),
             }
+            // Out here, so that what was matched is not kept while it waits.
+            self.more_bytes().await?;
         }
     }
 
