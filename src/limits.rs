@@ -80,10 +80,10 @@ pub const ACCEPT_BATCH_MAX: usize = 64;
 /// Finished handshakes a listener may queue (the kernel caps it at `net.core.somaxconn`).
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// A TCP tunnel's peer that has been silent for so long is asked whether it is still there, and then again and again.
+/// A tunnel's peer that has been silent for so long is asked whether it is still there, and then again and again.
 pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// A TCP tunnel's peer that has acknowledged nothing, or taken nothing of what waits for it, for so long is given up:
+/// A tunnel's peer that has acknowledged nothing, or taken nothing of what waits for it, for so long is given up:
 /// about as long as the kernel goes on with retransmissions by itself.
 pub const DEAD_AFTER: Duration = Duration::from_secs(900);
 

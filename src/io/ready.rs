@@ -170,6 +170,11 @@ pub fn register(socket: impl AsFd, ready: bool) -> io::Result<Token> {
     })
 }
 
+/// True when sending fails at once, as it does when a handshake has failed.
+pub fn is_over(token: Token) -> bool {
+    with(|all| Ok(all.entry(token).is_none_or(|entry| entry.write.over))).unwrap_or(true)
+}
+
 /// Forgets a connection, whose descriptor is closed next, which takes it out of the set.
 pub fn forget(token: Token) {
     let _ = with(|all| {

@@ -146,7 +146,8 @@ impl Stream {
 
     /// The outcome of a handshake that has just become writable.
     pub fn connect_result(&self) -> io::Result<()> {
-        socket::connect_result(&self.socket)
+        // What fails is told as an end of both directions; only then there is a reason to ask for.
+        if ready::is_over(self.token) { socket::connect_result(&self.socket) } else { Ok(()) }
     }
 }
 

@@ -89,7 +89,7 @@ pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Asks a silent peer every now and then whether it is still there, and gives up one that acknowledges nothing or
-/// takes nothing for `dead_after` (`tcp(7)`, TCP_USER_TIMEOUT). Accepted sockets inherit it from the listener.
+/// takes nothing for `dead_after` (`tcp(7)`, TCP_USER_TIMEOUT).
 pub fn keep_alive(socket: impl AsFd, idle: Duration, dead_after: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, idle)?;

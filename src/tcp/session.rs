@@ -13,7 +13,6 @@ use crate::{
         buffer::Buffer,
         parting,
     },
-    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE},
     listener::{
         connection::{Connection, greeting},
         introduction::{self, Introduction},
@@ -152,8 +151,6 @@ impl Session {
             None => Flow::empty(Body::UntilEnd),
         };
         let (upstream, backend) = lease.parts()?;
-        // A UNIX socket cannot and need not do it.
-        let _ = upstream.keep_alive(KEEP_ALIVE_IDLE, DEAD_AFTER);
         shard.stats.count(Count::Tunnels);
         let _held = shard.stats.hold_here(Level::TunnelsActive);
         let timeouts = shard.timeouts();

@@ -26,7 +26,7 @@ use crate::{
     health::standing::{Observation, Standing},
     http::{self, slots::Slots},
     io::{alarm, readiness, ready, stream::Stream, watch::Watch},
-    limits::{DEAD_AFTER, KEEP_ALIVE_IDLE, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
+    limits::{LISTEN_BACKLOG, UDP_SESSIONS_MAX},
     listener::{accept, connection::Connection, spread},
     shard::Shard,
     stats::{
@@ -229,9 +229,6 @@ impl Worker {
         let for_all = plan.endpoint.inet().is_none();
         if !for_all {
             socket::set_nodelay(&socket)?;
-        }
-        if !for_all && plan.mode == Mode::Tcp {
-            socket::keep_alive(&socket, KEEP_ALIVE_IDLE, DEAD_AFTER)?;
         }
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Watch::new(socket)?;

@@ -1,7 +1,9 @@
 //! TCP mode: turns between connections, what a client is told when nobody is there, and what is counted.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::thread;
 
 use crate::support::kernel::{full_listener, reset_on_close};
@@ -85,6 +87,28 @@ fn backends_that_come_back_are_used_again() {
     assert_eq!(told(&ringway), "Server is down\n");
     let _backend = Backend::on_socket(socket, |connection| connection.say(b"back\n"));
     assert_eq!(told(&ringway), "back\n");
+}
+
+/// True when the kernel asks after the other end of this connection while it is silent (`proc_net_tcp(5)`: timer 2).
+fn is_asked_after(wire: &TcpStream) -> bool {
+    let ends =
+        [wire.peer_addr().unwrap(), wire.local_addr().unwrap()].map(|end| format!(":{:04X}", end.port()));
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    columns.any(|columns| {
+        [columns[1], columns[2]].iter().zip(&ends).all(|(column, end)| column.ends_with(end))
+            && columns[5].starts_with("02:")
+    })
+}
+
+#[test]
+fn the_kernel_looks_after_both_peers_of_a_tunnel_that_falls_silent() {
+    let acceptor = Acceptor::new();
+    let ringway = tcp().backend(&acceptor.place).start();
+    let (client, backend) = acceptor.tunnel(&ringway);
+    for wire in [&client.stream, &backend.stream] {
+        eventually("the kernel to ask after it", || is_asked_after(wire).then_some(()));
+    }
 }
 
 #[test]
