@@ -10,9 +10,9 @@ use super::{
     circuit::{Circuit, Phase},
     outlier::{self, Tally},
     standing::{Observation, Standing, State, TrialEnd},
+    ward::{Holder, Ward},
 };
 use crate::{
-    addr::Endpoint,
     config::plan::{ClusterPlan, Plan, cluster::Duty, health::Start},
     io::alarm::Millis,
 };
@@ -34,56 +34,6 @@ pub struct Transition {
     pub reason: String,
     /// It is worth a line in the log: a trial is not, only what becomes of it in the end.
     pub is_news: bool,
-}
-
-/// Who is allowed a trial.
-#[derive(Debug, Clone, Copy)]
-struct Holder {
-    worker: usize,
-    since: Millis,
-    /// It has been asked to give it back.
-    is_recalled: bool,
-}
-
-/// What is known of one backend.
-#[derive(Debug, Clone)]
-struct Ward {
-    endpoints: Vec<Endpoint>,
-    duty: Duty,
-    /// What its probes say, if it has any.
-    is_alive: bool,
-    circuit: Circuit,
-    holder: Option<Holder>,
-    state: State,
-    reason: String,
-    /// What each worker was told last.
-    told: Vec<Standing>,
-}
-
-impl Ward {
-    fn state(&self) -> State {
-        match (self.duty, self.is_alive, self.circuit.phase()) {
-            (Duty::Maint, ..) => State::Maint,
-            (_, false, _) => State::Down,
-            (Duty::Drain, ..) => State::Drain,
-            (_, _, Phase::Closed) => State::Up,
-            (_, _, Phase::Open { .. }) => State::Ejected,
-            (_, _, Phase::HalfOpen) => State::Trial,
-        }
-    }
-
-    fn standing(&self, worker: usize, everybody: bool) -> Standing {
-        match self.state() {
-            State::Up => Standing::Up,
-            State::Drain if self.circuit.phase() == Phase::Closed => Standing::Drain,
-            State::Down | State::Ejected | State::Trial if everybody => Standing::Up,
-            State::Trial => match self.holder {
-                Some(holder) if holder.worker == worker && !holder.is_recalled => Standing::Trial,
-                _ => Standing::Out,
-            },
-            State::Down | State::Ejected | State::Drain | State::Maint => Standing::Out,
-        }
-    }
 }
 
 /// A cluster's backends.
@@ -145,6 +95,8 @@ impl Board {
         };
         for place in board.places() {
             board.refresh(place, "configured");
+            // The operator may have held its trial up.
+            board.resume(place, now);
             board.plan_look(place, now);
         }
         board
@@ -206,11 +158,12 @@ impl Board {
                         reason = "a trial has succeeded".to_owned();
                     }
                     TrialEnd::Failed => ward.circuit.open(&rules, now),
-                    TrialEnd::Unused => self.grant(place, now),
+                    TrialEnd::Unused => {}
                 }
             }
         }
         self.refresh(place, &reason);
+        self.resume(place, now);
         self.plan_look(place, now);
     }
 
@@ -249,31 +202,39 @@ impl Board {
     pub fn tick(&mut self, now: Millis) {
         while let Some((at, place)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
             self.agenda.remove(&(at, place));
-            let workers = self.workers;
+            let is_alone = self.workers == 1;
             let Some((_, ward)) = self.ward_mut(place) else { continue };
-            if ward.circuit.try_again(now) {
-                self.grant(place, now);
-            } else if let Some(holder) = &mut ward.holder
-                && holder.since + TRIAL_PATIENCE <= now
-                && workers > 1
+            let begins = ward.circuit.try_again(now);
+            if let Some(mut holder) = ward.holder
+                && (begins || holder.since + TRIAL_PATIENCE <= now)
             {
-                holder.is_recalled = true;
+                // One that begins now may be under way since before the circuit closed and opened again.
+                holder.is_recalled |= begins || !is_alone;
+                // Nobody will ever say what has become of a trial that nobody knew of.
+                ward.holder = Some(holder).filter(|holder| holder.is_told);
             }
             self.refresh(place, "");
+            self.resume(place, now);
             self.plan_look(place, now);
         }
     }
 
-    /// The next worker may try, unless another one still can.
-    fn grant(&mut self, place: Place, now: Millis) {
-        let worker = self.next % self.workers.max(1);
-        self.next = worker + 1;
-        if let Some((_, ward)) = self.ward_mut(place) {
-            match &mut ward.holder {
-                // Its trial has been under way since before the circuit closed and opened again.
-                Some(holder) => holder.is_recalled = true,
-                None => ward.holder = Some(Holder { worker, since: now, is_recalled: false }),
-            }
+    /// The next worker may try a backend whose circuit is half-open, if nobody else may and nothing forbids it. While all
+    /// backends of a cluster are used its live requests are the trial, so the circuit closes: failures open it again.
+    fn resume(&mut self, place: Place, now: Millis) {
+        let everybody = self.clusters.get(place.0).is_some_and(|ring| ring.everybody);
+        let (worker, workers) = (self.next, self.workers.max(1));
+        let Some((_, ward)) = self.ward_mut(place) else { return };
+        if ward.state() != State::Trial || ward.holder.is_some() {
+            return;
+        }
+        if everybody {
+            ward.circuit.close(now);
+            self.refresh(place, "all of its cluster are used");
+        } else {
+            ward.holder = Some(Holder { worker, since: now, is_told: false, is_recalled: false });
+            self.next = (worker + 1) % workers;
+            self.refresh(place, "");
         }
     }
 
@@ -282,7 +243,9 @@ impl Board {
         let Some(ward) = self.ward(place) else { return };
         let at = match (ward.circuit.phase(), ward.holder) {
             (Phase::Open { until }, _) => until,
-            (Phase::HalfOpen, Some(holder)) if !holder.is_recalled && self.workers > 1 => {
+            (Phase::HalfOpen, Some(holder))
+                if !holder.is_recalled && (self.workers > 1 || !holder.is_told) =>
+            {
                 (holder.since + TRIAL_PATIENCE).max(now + 1)
             }
             _ => return,
@@ -345,7 +308,7 @@ impl Board {
             let everybody = ring.everybody;
             let tell = |ward: &mut Ward| {
                 let standing = ward.standing(worker, everybody);
-                ward.told.get_mut(worker).into_iter().for_each(|told| *told = standing);
+                ward.tell(worker, standing);
                 standing
             };
             ring.wards.iter_mut().map(tell).collect()
@@ -367,7 +330,7 @@ impl Board {
     pub fn told(&mut self, worker: usize, news: &[(Place, Standing)]) {
         for (place, standing) in news {
             if let Some((_, ward)) = self.ward_mut(*place) {
-                ward.told.get_mut(worker).into_iter().for_each(|told| *told = *standing);
+                ward.tell(worker, *standing);
             }
         }
         self.untold.get_mut(worker).into_iter().for_each(BTreeSet::clear);
@@ -488,6 +451,69 @@ mod tests {
         assert_eq!(board.due(), Some(1_250), "a look that has nothing to see");
         board.tick(1_250);
         assert_eq!((board.due(), holder(&mut board)), (Some(3_100), None));
+    }
+
+    #[test]
+    fn a_trial_that_could_not_be_told_goes_to_the_next_worker() {
+        for workers in [1, 2] {
+            let mut board = Board::new(&plan(|_| ()), workers, None, 0);
+            board.observed(0, &seen(3), 0);
+            board.tick(1_000);
+            let told_nothing = |board: &Board| board.untold(0).into_iter().chain(board.untold(1)).count();
+            assert_eq!(told_nothing(&board), workers, "one may try, and the other one is out");
+            for turn in 1..10 {
+                assert_eq!(board.due(), Some(1_000 + turn * 250));
+                board.tick(1_000 + turn * 250);
+            }
+            assert!(holder(&mut board).is_some());
+        }
+    }
+
+    #[test]
+    fn in_need_live_requests_are_the_trial() {
+        for workers in [1, 2] {
+            let needy = plan(|cluster| cluster.circuit.panic_threshold_percent = 100);
+            let mut board = Board::new(&needy, workers, None, 0);
+            for backend in 0..3 {
+                board.observed(0, &Observation { backend, ..seen(3) }, 0);
+            }
+            (0..2).for_each(|worker| _ = tell(&mut board, worker));
+            board.tick(1_000);
+            board.tick(1_250);
+            for backend in 0..3 {
+                assert_eq!(board.state_of((0, backend)).unwrap().0, State::Up);
+            }
+            assert!((0..2).all(|worker| board.untold(worker).is_empty()), "they ask all of them anyway");
+            board.observed(0, &seen(3), 1_300);
+            assert_eq!(board.due(), Some(1_300 + 2_000), "it is asked less and less often");
+        }
+    }
+
+    #[test]
+    fn a_trial_that_is_under_way_when_need_begins_decides() {
+        let mut board = Board::new(&plan(|cluster| cluster.circuit.panic_threshold_percent = 50), 2, None, 0);
+        board.observed(0, &seen(3), 0);
+        board.tick(1_000);
+        let worker = holder(&mut board).unwrap();
+        board.probed((0, 0), false, "", 1_001);
+        assert!(tell(&mut board, worker).contains(&(HERE, Standing::Up)));
+        board.tick(9_000);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Trial);
+        board.observed(worker, &ended(TrialEnd::Unused), 9_001);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Up);
+    }
+
+    #[test]
+    fn what_was_ejected_and_drained_has_its_trial_when_it_is_ready_again() {
+        let with = |duty| plan(move |cluster| cluster.backends[1].duty = duty);
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        let mut board = Board::new(&with(Duty::Drain), 2, Some(&board), 10);
+        (0..2).for_each(|worker| _ = board.tell_all(worker));
+        board.tick(60_000);
+        assert_eq!((holder(&mut board), board.due()), (None, None), "there is nothing to do meanwhile");
+        let mut board = Board::new(&with(Duty::Ready), 2, Some(&board), 70_000);
+        assert!(holder(&mut board).is_some());
     }
 
     #[test]

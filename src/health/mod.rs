@@ -8,3 +8,4 @@ pub mod circuit;
 pub mod outlier;
 pub mod pulse;
 pub mod standing;
+mod ward;
