@@ -579,6 +579,19 @@ mod tests {
     }
 
     #[test]
+    fn need_does_not_overrule_the_operator() {
+        let drained = |cluster: &mut ClusterPlan| {
+            cluster.circuit.panic_threshold_percent = 100;
+            cluster.backends[0].duty = Duty::Drain;
+        };
+        let mut board = Board::new(&plan(drained), 1, None, 0);
+        tell(&mut board, 0);
+        board.probed((0, 0), false, "", 0);
+        board.probed((0, 1), false, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Out)]);
+    }
+
+    #[test]
     fn outliers_are_ejected_and_come_back() {
         let mut board = Board::new(&plan(|cluster| cluster.circuit.outlier.ratio = Some(0.8)), 1, None, 0);
         let tally = |successes, failures| Tally { successes, failures };

@@ -60,6 +60,8 @@ impl Ward {
         match self.state() {
             State::Up => Standing::Up,
             State::Drain if self.circuit.phase() == Phase::Closed => Standing::Drain,
+            // Need does not overrule the operator.
+            State::Down if self.duty != Duty::Ready => Standing::Out,
             State::Down | State::Ejected | State::Trial if everybody => Standing::Up,
             State::Trial => match self.holder {
                 Some(holder) if holder.worker == worker && !holder.is_recalled => Standing::Trial,
