@@ -27,6 +27,8 @@ mod deadlines;
 mod desync;
 mod draining;
 mod economy;
+mod failures;
+mod failures_clients;
 mod health;
 mod interim;
 mod kernel_limits;

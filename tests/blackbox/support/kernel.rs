@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "std has no safe way to ask the kernel for these")]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -93,6 +93,30 @@ pub(crate) fn bound_without_listening() -> (OwnedFd, SocketAddr) {
     checked(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut name).cast(), &raw mut length) })
         .unwrap();
     (socket, SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be(name.sin_port))))
+}
+
+fn socket_at(address: SocketAddr) -> OwnedFd {
+    let socket = stream_socket(AddressFamily::INET);
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
+    socket
+}
+
+/// A loopback address that refuses connections, and that nobody is given who asks for a free port; only
+/// [`listen_at_shared`] may use it beside the socket.
+pub(crate) fn shared_port() -> (OwnedFd, SocketAddr) {
+    let socket = socket_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    (socket, address)
+}
+
+/// A listener at an address of [`shared_port`], of this process or of another one.
+pub(crate) fn listen_at_shared(address: SocketAddr) -> TcpListener {
+    let socket = socket_at(address);
+    listen(&socket);
+    never_wait(&socket);
+    socket.into()
 }
 
 /// Turns a bound socket into a listening one.
