@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import client, idle, processes, proxies, report, wrk
+from harness import client, failures, idle, processes, proxies, report, wrk
 from harness.processes import Failed
 from harness.proxies import Proxy
 from harness.scenarios import SCENARIOS
@@ -29,6 +29,7 @@ class Host:
     def __init__(self, options, children, run_directory):
         self.processes, self.run_directory = children, run_directory
         self.proxy_core, self.client_core = options.proxy_core, options.client_core
+        self.both_cores = f"{options.proxy_core},{options.client_core}"
         self.softirq = processes.softirq_thread(options.proxy_core)
         self.client = self.origins = self._stats = None
 
@@ -187,6 +188,26 @@ def run_idle(host, scenario, field, options):
                 proxy.stop(host)
 
 
+def run_failures(host, scenario, field, options):
+    """Backends and proxy afresh for each round: what a proxy remembers of a failure is not to be the next one's luck."""
+    for number in range(1, options.rounds + 1):
+        for proxy in order(field, number):
+            backends = None
+            try:
+                backends = failures.Backends(host)
+                proxy.start(host, ["127.0.0.1"], backends.addresses)
+                proxy.check()
+                # At least as long as an interval of probes, and a fraction of what a round takes.
+                figures = failures.measure(scenario, proxy, backends, 0.5 if options.smoke else 1.0)
+            finally:
+                proxy.stop(host)
+                if backends:
+                    backends.stop()
+            # A peer that loses requests is a finding; ringway may lose no GET and do no POST twice.
+            errors = {key: figures[key] for key in ("get_errors", "posts_twice") if figures[key]}
+            yield {"round": number, "proxy": proxy.name, **figures, "errors": errors if proxy.kind == "ringway" else {}}
+
+
 def shown(words, host):
     """A command as it can be repeated elsewhere: without the directories of this host."""
     places = ((host.run_directory, "$RUN"), (target_directory(), "target"), (ROOT + os.sep, ""))
@@ -203,7 +224,9 @@ def shown(words, host):
 def describe_host(host, scenario, field):
     model = [line.split(":", 1)[1].strip() for line in processes.read("/proc/cpuinfo").splitlines() if "model name" in line]
     versions = {proxy.name: proxies.version(proxy.kind, proxy.binary) for proxy in field}
-    if scenario.protocol == "http":
+    if scenario.failure:
+        versions["client"] = f"Python {platform.python_version()}"
+    elif scenario.protocol == "http":
         versions["wrk"] = proxies.version("wrk", proxies.find("wrk")).split(" Copyright")[0]
     else:
         versions["client"] = proxies.version("client", host.client)
@@ -233,11 +256,13 @@ def run_scenario(host, scenario, field, options):
     print(f"{scenario.name}: {scenario.about}", flush=True)
     about_host = describe_host(host, scenario, field)
     samples = []
-    for sample in (run_idle if scenario.idle else run_load)(host, scenario, field, options):
+    runner = run_idle if scenario.idle else run_failures if scenario.failure else run_load
+    for sample in runner(host, scenario, field, options):
         samples.append(sample)
         print(f"  {progress(scenario, sample)}", file=sys.stderr, flush=True)
-    commands = {proxy.name: shown(["taskset", "-c", str(host.proxy_core), *proxy.command], host) for proxy in field}
-    if not scenario.idle:
+    cores = host.both_cores if scenario.failure else str(host.proxy_core)
+    commands = {proxy.name: shown(["taskset", "-c", cores, *proxy.command], host) for proxy in field}
+    if not scenario.idle and not scenario.failure:
         target = ("127.0.0.1", "$PORT")
         if scenario.protocol == "http":
             words = wrk.command(scenario, options.seconds, [target])
@@ -249,6 +274,7 @@ def run_scenario(host, scenario, field, options):
         "about": scenario.about,
         "protocol": scenario.protocol,
         "idle": scenario.idle,
+        "failure": scenario.failure,
         "per": scenario.per,
         "subject": subject,
         "rounds": options.rounds,
@@ -263,6 +289,9 @@ def run_scenario(host, scenario, field, options):
 
 
 def progress(scenario, sample):
+    if scenario.failure:
+        lost = sample["errors_by_kind"] or "nothing lost"
+        return f"round {sample['round']}  {sample['proxy']:<16} {sample['recovery_ms']:.0f} ms  {lost}"
     key = "connection_bytes" if scenario.idle else "cpu_us"
     unit = "B/connection" if scenario.idle else f"µs/{scenario.per}"
     figure = "nothing" if sample[key] is None else f"{sample[key]:.2f}"
@@ -274,7 +303,7 @@ def run(options):
     kinds = {kind for names in plan.values() for kind in names}
     install = not options.no_install
     proxies.need("taskset", False)
-    if any(SCENARIOS[name].protocol == "http" for name in plan):
+    if any(SCENARIOS[name].protocol == "http" and not SCENARIOS[name].failure for name in plan):
         proxies.need("wrk", install)
     peers = {kind: proxies.need(kind.split("-")[0], install) for kind in kinds - {"ringway", "ringway-many", "floor"}}
     if any("nginx" in names and SCENARIOS[name].protocol != "http" for name, names in plan.items()):

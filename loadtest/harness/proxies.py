@@ -26,10 +26,12 @@ class Proxy:
 
     def __init__(self, name, kind, binary, scenario):
         self.name, self.kind, self.binary, self.scenario = name, kind, binary, scenario
-        self.child = self.targets = self.command = None
+        self.child = self.targets = self.command = self.backends = None
 
-    def start(self, host, addresses):
-        """Starts it listening on `addresses` (all with a free port); retries when another process took the port."""
+    def start(self, host, addresses, backends=()):
+        """Starts it listening on `addresses` (all with a free port); retries when another process took the port.
+        `backends` stand behind it in place of the origin, if there are any."""
+        self.backends = backends
         for attempt in range(_START_ATTEMPTS):
             try:
                 return self._start(host, addresses)
@@ -48,6 +50,8 @@ class Proxy:
         origin = host.origins[self.scenario.service]
         if self.kind == "ringway-many":
             self.command = self._many_command(host, addresses, origin)
+        elif self.kind == "ringway" and self.backends:
+            self.command = self._failures_command(host, addresses)
         elif self.kind == "ringway":
             self.command = self._ringway_command(host, addresses, origin)
         elif self.kind == "floor":
@@ -56,7 +60,7 @@ class Proxy:
             port = free_port(addresses[0], self.scenario.protocol)
             self.targets = [(address, port) for address in addresses]
             self.command = self._peer_command(host, origin)
-        self.child = host.processes.start(self.command, log_path, host.proxy_core)
+        self.child = host.processes.start(self.command, log_path, host.both_cores if self.backends else host.proxy_core)
         try:
             if self.kind.startswith("ringway"):
                 self.targets = self._await_log(log_path, r"^ready\b", rf"listening on ([\d.]+):(\d+) mode={self.scenario.protocol}")
@@ -91,6 +95,20 @@ class Proxy:
             file.write("\n".join(lines))
         return [self.binary, "-c", path, "--cores", str(host.proxy_core)]
 
+    def _failures_command(self, host, addresses):
+        servers = ", ".join(f'"{address}"' for address in self.backends)
+        path = self._write(host, "ringway-failures.toml", {"BIND": f"{addresses[0]}:0", "SERVERS": servers})
+        return [self.binary, "-c", path, "--cores", host.both_cores]
+
+    def _failures_template(self):
+        """The peer's template, and its words for the backends."""
+        if self.kind == "nginx":
+            return "nginx-failures.conf", "\n".join(
+                f"        server {address} max_fails=3 fail_timeout=1s;" for address in self.backends
+            )
+        servers = enumerate(self.backends)
+        return "haproxy-failures.cfg", "\n".join(f"    server backend{index} {address}" for index, address in servers)
+
     def _peer_command(self, host, origin):
         protocol = self.scenario.protocol
         if self.kind == "nginx":
@@ -104,14 +122,20 @@ class Proxy:
         return [self.binary, "-db", "-f", self._fill_in(host, template, listen, origin)]
 
     def _fill_in(self, host, template, listen, origin):
-        text = processes.read(os.path.join(PEERS, template))
+        servers = ""
+        if self.backends:
+            template, servers = self._failures_template()
         # `splice-auto` waits for the signs of a steady stream, which 1 MiB on request gives it only now and then.
         splice = "option splice-response" if self.kind == "haproxy-splice" else "# no splice"
         words = {"LISTEN": listen, "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
-        words["USER"] = getpass.getuser()
+        words |= {"USER": getpass.getuser(), "SERVERS": servers}
         if template == "nginx-stream.conf":
             words["MODULE"] = stream_module(self.binary)
-        for word, value in {**words, **_SETTINGS, **self.scenario.settings}.items():
+        return self._write(host, template, {**words, **_SETTINGS, **self.scenario.settings})
+
+    def _write(self, host, template, words):
+        text = processes.read(os.path.join(PEERS, template))
+        for word, value in words.items():
             text = text.replace(f"@{word}@", value)
         path = os.path.join(host.run_directory, f"{self.name}-{template}")
         with open(path, "w", encoding="utf-8") as file:

@@ -7,12 +7,13 @@ from statistics import median
 
 LOAD_COLUMNS = ("proxy", "CPU µs/{per}", "min–max", "{subject} ÷ this", "min–max", "{per}s/s", "min–max", "p50 µs", "p99 µs")
 IDLE_COLUMNS = ("proxy", "bytes/connection", "min–max", "{subject} ÷ this", "min–max", "open CPU µs", "idle CPU ms/s")
+FAILURE_COLUMNS = ("proxy", "requests", "lost GETs", "lost POSTs", "POSTs done twice", "p99 ms before", "p99 ms after", "worst ms", "recovery ms", "max")
 BOTH_COLUMNS = ("PSS MiB", "threads", "errors")
 
 
 def summarise(result):
     """Raw rounds → per proxy medians, spreads and the ratio of the subject to it, computed within each round."""
-    figure = "connection_bytes" if result["idle"] else "cpu_us"
+    figure = "connection_bytes" if result["idle"] else "recovery_ms" if result.get("failure") else "cpu_us"
     names = list(dict.fromkeys(sample["proxy"] for sample in result["samples"]))
     by_round = {(sample["round"], sample["proxy"]): sample for sample in result["samples"]}
     rounds = sorted({sample["round"] for sample in result["samples"]})
@@ -31,7 +32,7 @@ def summarise(result):
             if isinstance(samples[0][key], (int, float)) and key != "round"
         }
         columns["ratio"] = spread(ratios)
-        errors = sum(sum(sample["errors"].values()) for sample in samples)
+        errors = sum(sum(sample.get("errors", {}).values()) for sample in samples)
         summary[name] = {**{key: value for key, value in columns.items() if value}, "errors": errors}
     return summary
 
@@ -60,6 +61,8 @@ def ratio(value):
 
 def table(result):
     """Header and rows of text."""
+    if result.get("failure"):
+        return failure_table(result)
     resent = ("resent",) if any("resent" in row for row in result["summary"].values()) else ()
     columns = (IDLE_COLUMNS if result["idle"] else LOAD_COLUMNS) + resent + BOTH_COLUMNS
     header = [column.format(per=result["per"], subject=result["subject"]) for column in columns]
@@ -78,6 +81,17 @@ def table(result):
         cells += [number(row["pss_bytes"]["median"] / 2**20), f"{row['threads']['median']:.0f}", str(row["errors"])]
         rows.append(cells)
     return header, rows
+
+
+def failure_table(result):
+    """What was lost is the sum of all rounds, since one is too many; times are medians, and recovery has its worst too."""
+    rows = []
+    for name, row in result["summary"].items():
+        among = [sample for sample in result["samples"] if sample["proxy"] == name]
+        sums = [str(sum(sample[key] for sample in among)) for key in ("requests", "get_errors", "post_errors", "posts_twice")]
+        times = [middle(row.get(key)) for key in ("p99_before_ms", "p99_after_ms", "worst_ms", "recovery_ms")]
+        rows.append([name, *sums, *times, number(row["recovery_ms"]["max"])])
+    return list(FAILURE_COLUMNS), rows
 
 
 def print_table(result):
@@ -110,7 +124,8 @@ def write_summary(directory):
         lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
         lines += ["", f"* {result['date']} · Linux {result['kernel']} · {result['cpu']} · commit {result['commit']}"]
-        lines += [f"* {result['rounds']} rounds of {result['seconds']:g} s · `{result['run']}`"]
+        each = "" if result.get("failure") else f" of {result['seconds']:g} s"
+        lines += [f"* {result['rounds']} rounds{each} · `{result['run']}`"]
         lines += [f"* {name}: {said}" for name, said in result["versions"].items()]
         lines += [""]
     with open(os.path.join(directory, "summary.md"), "w", encoding="utf-8") as file:

@@ -27,6 +27,8 @@ class Scenario:
     addresses: int = 1
     client_threads: int = 1
     idle: bool = False
+    # Backends of our own that fail; `work` says how.
+    failure: bool = False
     # What the row `ringway-many` has of them.
     backends: int = 1
     routes: int = 0
@@ -47,6 +49,12 @@ BULK = {
 }
 IDLE = {"connections": 8000, "unfit": frozenset({"floor"}), "idle": True}
 ONE_AND_MANY = {"proxies": ("ringway", "ringway-many")}
+FAILURE = {
+    "proxies": WITHOUT_FLOOR,
+    "unfit": frozenset({"floor", "haproxy-splice", "ringway-many"}),
+    "failure": True,
+    "connections": 16,
+}
 
 SCENARIOS = {
     scenario.name: scenario
@@ -141,6 +149,10 @@ SCENARIOS = {
             settings={"RESPONSES": "proxy_responses 1;"},
             **DATAGRAMS,
         ),
+        Scenario("failures-end", "3 backends, each ended gracefully and started again, one after the other", work="end", **FAILURE),
+        Scenario("failures-kill-each", "3 backends, each killed and started again, one after the other", work="kill-each", **FAILURE),
+        Scenario("failures-kill", "3 backends, one killed and later started again", work="kill", **FAILURE),
+        Scenario("failures-zombie", "3 backends, one stopped (it accepts and never answers) and later continued", work="stop", **FAILURE),
         # Last, because the thousands of TIME_WAIT sockets it leaves behind stay for a minute.
         Scenario(
             "close",
