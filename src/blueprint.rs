@@ -7,6 +7,7 @@ use std::{hash::BuildHasher, sync::Arc, time::Duration};
 use crate::{
     admission::Admission,
     balance::layout::{Layout, Member, Spec},
+    cluster::{accounts::Accounts, bells::Bells},
     config::plan::{ClusterPlan, Plan, cluster::Sticky},
     limits::AFFINITY_CLIENTS,
     route::{Routes, table::Table},
@@ -24,6 +25,10 @@ pub struct Blueprint {
     pub tables: Vec<Table>,
     /// What listeners and routes ask of clients.
     pub admission: Admission,
+    /// What there may be at the backends of each cluster, in the order of the plan.
+    pub accounts: Vec<Accounts>,
+    /// By which workers tell each other of room.
+    pub bells: Arc<Bells>,
     /// Who is kept with whom, in the order of the plan's clusters.
     memories: Vec<Memory>,
 }
@@ -37,14 +42,27 @@ enum Memory {
 }
 
 impl Blueprint {
-    /// Takes its time: a Maglev table is 65 537 turns. Clients that were known or counted by their address `before` stay so.
+    /// Takes its time: a Maglev table is 65 537 turns. Clients that were known or counted by their address `before` stay so,
+    /// and limits go on to count what is in progress.
     pub fn new(plan: Plan, before: Option<&Blueprint>) -> Self {
         let layouts = plan.clusters.iter().map(|cluster| Arc::new(layout(cluster))).collect();
         let tables = (0..plan.listeners.len()).map(|listener| Table::build(&plan, listener)).collect();
         let memories = plan.clusters.iter().map(|cluster| memory(cluster, before)).collect();
+        let bells = match before {
+            Some(before) => Arc::clone(&before.bells),
+            None => Arc::new(Bells::new(plan.cores.len())),
+        };
+        let accounts = plan.clusters.iter().map(|cluster| {
+            let known = before.and_then(|before| {
+                let mut known = before.plan.clusters.iter().zip(&before.accounts);
+                known.find(|(old, _)| old.name == cluster.name)
+            });
+            Accounts::new(cluster, &bells, known)
+        });
+        let accounts = accounts.collect();
         let before = before.map(|before| (&*before.plan, &before.admission));
         let admission = Admission::new(&plan, before);
-        Blueprint { plan: Arc::new(plan), layouts, tables, admission, memories }
+        Blueprint { plan: Arc::new(plan), layouts, tables, admission, accounts, bells, memories }
     }
 
     /// A listener's routes; `None` when it has none.

@@ -37,6 +37,8 @@ pub enum Kind {
     Malformed,
     /// Nobody left to ask.
     Missing,
+    /// Everybody who is left has all it may have.
+    Full,
     /// Descriptors, ports or memory are used up.
     Exhausted,
     /// The worker is shutting down and the time is over.
@@ -75,13 +77,19 @@ impl Fault {
         self.side == Side::Local
     }
 
+    /// True when a backend could not be connected to for a reason that may be gone in a moment: it was refused, and
+    /// nothing was delivered.
+    pub fn is_refusal(self) -> bool {
+        self.side == Side::Upstream && self.phase == Phase::Connect && self.kind == Kind::Died
+    }
+
     /// The counter it belongs to.
     pub fn counter(self) -> Count {
         match (self.side, self.phase, self.kind) {
             (Side::Client, _, Kind::Silent) => Count::FaultClientTimeout,
             (Side::Client, _, Kind::Malformed) => Count::FaultClientMalformed,
             (Side::Client, ..) => Count::FaultClientAborted,
-            (Side::Upstream, _, Kind::Missing) => Count::FaultNoBackend,
+            (Side::Upstream, _, Kind::Missing | Kind::Full) => Count::FaultNoBackend,
             (Side::Upstream, Phase::Connect, Kind::Exhausted) => Count::FaultPortsExhausted,
             (Side::Upstream, Phase::Connect, Kind::Silent) => Count::FaultUpstreamConnectTimeout,
             (Side::Upstream, Phase::Connect, _) => Count::FaultUpstreamConnect,

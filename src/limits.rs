@@ -102,8 +102,21 @@ pub const EXCHANGES_PER_TURN_MAX: usize = 32;
 /// Clients a cluster can remember by their addresses, at 8 bytes each.
 pub const AFFINITY_CLIENTS: usize = 256 * 1024;
 
-/// Different backends one request may be tried on.
-pub const ATTEMPTS_MAX: usize = 3;
+/// Attempts one request may be allowed.
+pub const ATTEMPTS_MAX: usize = 16;
+
+/// Attempts a request has unless the operator says otherwise.
+pub const ATTEMPTS_USUAL: usize = 3;
+
+/// The time over which retries are compared with requests.
+pub const RETRY_WINDOW: Duration = Duration::from_secs(10);
+
+/// Requests and connections that may wait for room in one cluster, on all workers together.
+pub const QUEUE_MAX: usize = 64 * 1024;
+
+/// While somebody waits for room, its worker looks for some as often as this, whether or not a bell has rung: it may
+/// have rung for a worker that could not use what was there.
+pub const QUEUE_LOOK: Duration = Duration::from_millis(50);
 
 /// Sticky cookies of one name that are looked at in one request.
 pub const PINS_PER_REQUEST_MAX: usize = 8;
@@ -168,6 +181,7 @@ pub const FIXED_BODY_BYTES_MAX: usize = 32 * 1024;
 pub const CONFIGURATION_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 const _: () = assert!(FIXED_BODY_BYTES_MAX < BUFFER_BYTES - HEADROOM_BYTES);
+const _: () = assert!(ATTEMPTS_USUAL <= ATTEMPTS_MAX);
 const _: () = assert!(HEADERS_USUAL < HEADERS_MAX);
 const _: () = assert!(ADMISSION_PLACES_MAX / (ROUTES_MAX + 2 * LISTENERS_MAX) >= 64);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);

@@ -9,9 +9,10 @@ use std::{
     io,
     rc::Rc,
     sync::Arc,
+    task::Poll,
 };
 
-pub use self::setup::{Picked, Setup, Wish};
+pub use self::setup::{Denial, Picked, Setup, Wish};
 use crate::{
     blueprint::Blueprint,
     cluster::{Cluster, Membership, attempt::Attempt, reports::Reports},
@@ -20,13 +21,18 @@ use crate::{
     fault::{Fault, Kind},
     health::standing::Standing,
     io::{
-        alarm::{self, Alarms},
+        alarm::{self, Alarm, Alarms, Ring},
         buffer::BufferPool,
         pipes::PipePool,
         tray::Tray,
     },
+    limits::QUEUE_LOOK,
     relay::flow::Supplies,
-    stats::{names::Count, view::BackendCells, worker::WorkerStats},
+    stats::{
+        names::{Count, Level},
+        view::BackendCells,
+        worker::WorkerStats,
+    },
 };
 
 /// One core's load balancer.
@@ -52,28 +58,35 @@ pub struct Shard {
     before: RefCell<Option<Rc<Setup>>>,
     timeouts: Cell<Timeouts>,
     headers: Cell<HeaderPolicy>,
-    /// Where rotating selectors start.
-    offset: usize,
+    /// Its place among the workers, and where rotating selectors start.
+    place: (usize, usize),
+    /// Rings a while after somebody began to wait for room at a backend.
+    second_look: Alarm,
+    /// How many calls of other workers were followed.
+    calls: Cell<u64>,
     draining: Cell<bool>,
 }
 
 impl Shard {
-    /// An empty shard. `offset` makes rotating selectors of different workers and instances start apart.
+    /// An empty shard of the worker `me`. `offset` makes rotating selectors of different workers and instances start apart.
     pub fn new(
         blueprint: Arc<Blueprint>,
         stats: Arc<WorkerStats>,
         backends: &BackendCells,
         standings: &[Vec<Standing>],
-        offset: usize,
+        (me, offset): (usize, usize),
     ) -> io::Result<Rc<Self>> {
         let plan = Arc::clone(&blueprint.plan);
         let reports = Rc::<Reports>::default();
-        let made = Made { blueprint: &blueprint, backends, standings, offset };
+        let made = Made { blueprint: &blueprint, backends, standings, place: (me, offset) };
         let clusters = made.clusters(None, &reports);
+        let alarms = Alarms::new()?;
         Ok(Rc::new(Shard {
             buffers: BufferPool::new(Arc::clone(&stats)),
             pipes: PipePool::new(Arc::clone(&stats)),
-            alarms: Alarms::new()?,
+            second_look: alarms.register(),
+            calls: Cell::new(blueprint.bells.calls()),
+            alarms,
             date: DateCache::default(),
             scratch: RefCell::new(Vec::with_capacity(4096)),
             setup: RefCell::new(Setup::new(blueprint, clusters, offset)),
@@ -81,7 +94,7 @@ impl Shard {
             before: RefCell::default(),
             timeouts: Cell::new(plan.timeouts),
             headers: Cell::new(plan.headers),
-            offset,
+            place: (me, offset),
             tray: RefCell::default(),
             draining: Cell::new(false),
             stats,
@@ -107,11 +120,11 @@ impl Shard {
 
     /// Balances by another blueprint from now on. What is in progress goes on where it is.
     pub fn renew(&self, blueprint: Arc<Blueprint>, backends: &BackendCells, standings: &[Vec<Standing>]) {
-        let made = Made { blueprint: &blueprint, backends, standings, offset: self.offset };
+        let made = Made { blueprint: &blueprint, backends, standings, place: self.place };
         let clusters = made.clusters(Some(&self.setup()), &self.reports);
         self.timeouts.set(blueprint.plan.timeouts);
         self.headers.set(blueprint.plan.headers);
-        let old = self.setup.replace(Setup::new(blueprint, clusters, self.offset));
+        let old = self.setup.replace(Setup::new(blueprint, clusters, self.place.1));
         let setup = self.setup();
         for gone in old.clusters.iter().filter(|old| !setup.clusters.iter().any(|new| Rc::ptr_eq(old, new))) {
             gone.dissolve();
@@ -184,6 +197,45 @@ impl Shard {
                 self.stats.add(Count::UpstreamStale, swept.stale);
                 self.stats.add(Count::UpstreamExpired, swept.expired);
             });
+            cluster.give_back_idle(false);
+        }
+    }
+
+    /// Somebody begins to wait for room at a backend: bells call, and if none does, the alarm that [`Self::watch`] sets.
+    pub fn expect_room(&self) {
+        if self.stats.level(Level::Queued) <= 1 {
+            self.second_look.set(QUEUE_LOOK);
+        }
+    }
+
+    /// Looks for room as long as somebody waits, whether or not a bell rings, until the worker ends.
+    pub async fn watch(self: Rc<Self>) {
+        loop {
+            let alarm = &self.second_look;
+            let rung = alarm.bound(|cx| {
+                alarm.attach(cx.waker());
+                Poll::<()>::Pending
+            });
+            if rung.await == Err(Ring::Cut) {
+                return;
+            }
+            alarm.clear();
+            self.look();
+            if self.stats.level(Level::Queued) > 0 {
+                alarm.set(QUEUE_LOOK);
+            }
+        }
+    }
+
+    /// The bell has rung: another worker wants room at a backend, or has left some.
+    pub fn look(&self) {
+        let setup = self.setup();
+        let calls = setup.blueprint.bells.calls();
+        if self.calls.replace(calls) != calls {
+            setup.clusters.iter().for_each(|cluster| cluster.give_back_idle(true));
+        }
+        if self.stats.level(Level::Queued) > 0 {
+            setup.clusters.iter().for_each(|cluster| cluster.look());
         }
     }
 }
@@ -193,7 +245,8 @@ struct Made<'a> {
     blueprint: &'a Blueprint,
     backends: &'a BackendCells,
     standings: &'a [Vec<Standing>],
-    offset: usize,
+    /// The worker's place among the others, and where rotating selectors start.
+    place: (usize, usize),
 }
 
 impl Made<'_> {
@@ -204,11 +257,12 @@ impl Made<'_> {
             let at = before.plan().clusters.iter().position(|cluster| *cluster.name == *name)?;
             before.clusters.get(at).cloned()
         };
-        let Blueprint { plan, layouts, .. } = self.blueprint;
-        let planned = plan.clusters.iter().zip(layouts).zip(self.backends).enumerate();
-        let build = planned.map(|(place, ((plan, layout), stats))| {
+        let Blueprint { plan, layouts, accounts, .. } = self.blueprint;
+        let (me, offset) = self.place;
+        let planned = plan.clusters.iter().zip(layouts).zip(accounts).zip(self.backends).enumerate();
+        let build = planned.map(|(place, (((plan, layout), accounts), stats))| {
             let standings = self.standings.get(place).map_or(&[][..], Vec::as_slice);
-            let membership = Membership { place, plan, layout, stats, standings, offset: self.offset };
+            let membership = Membership { place, plan, layout, stats, accounts, standings, me, offset };
             match known(&plan.name) {
                 Some(cluster) => {
                     cluster.update(&membership);

@@ -108,6 +108,11 @@ impl Roster {
         self.fit_count
     }
 
+    /// How many are a last resort, be they full or not. Looks at each.
+    pub fn ailing_count(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.fitness == Fitness::Ailing && entry.weight > 0).count()
+    }
+
     /// The weights of those that may be picked, together.
     pub fn usable_weight(&self) -> u64 {
         self.usable_weight

@@ -116,6 +116,25 @@ impl Selector {
         self.tiers.iter().any(|tier| tier.roster().fit_count() > 0)
     }
 
+    /// True when some backend that was not tried is fit, be it full or not.
+    pub fn has_fit_besides(&self, tried: &[usize]) -> bool {
+        let fit: usize = self.tiers.iter().map(|tier| tier.roster().fit_count()).sum();
+        let was_tried =
+            |spot: &Spot| self.tiers.get(spot.tier).is_some_and(|tier| tier.roster().is_fit(spot.place));
+        fit > tried.iter().filter_map(|index| self.layout.spot(*index)).filter(was_tried).count()
+    }
+
+    /// True when somebody who was not tried could be picked if all had room. For when nobody can be picked.
+    pub fn is_full_for(&self, tried: &[usize]) -> bool {
+        if self.has_fit() {
+            return self.has_fit_besides(tried);
+        }
+        let ails = |tier: &Tier, place: usize| tier.roster().fitness(place) == Fitness::Ailing;
+        let was_tried = |spot: &Spot| self.tiers.get(spot.tier).is_some_and(|tier| ails(tier, spot.place));
+        let ailing: usize = self.tiers.iter().map(|tier| tier.roster().ailing_count()).sum();
+        ailing > tried.iter().filter_map(|index| self.layout.spot(*index)).filter(was_tried).count()
+    }
+
     /// Takes over what an older selector knows of a backend that is in both: its fitness, what it has in flight, how
     /// far it has warmed up, how fast it answers. For a selector that has not picked yet.
     pub fn inherit(&mut self, index: usize, from: &Selector, from_index: usize) {

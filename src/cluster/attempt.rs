@@ -9,18 +9,30 @@ use crate::{
     io::alarm::Millis,
 };
 
+/// What a backend was picked as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// One that was thought fit.
+    Usual,
+    /// One that was ejected, and may show with this that it is back.
+    Trial,
+    /// One that was set aside, for want of a better one.
+    LastResort,
+}
+
 /// Counts as in flight at its backend until it is dropped.
 pub struct Attempt {
     cluster: Rc<Cluster>,
     backend: Rc<Backend>,
     /// It is to show whether an ejected backend is back, and has not shown it yet.
     is_trial: Cell<bool>,
+    role: Role,
 }
 
 impl Attempt {
     /// For what the cluster's selector has just picked or been told of.
-    pub(super) fn new(cluster: Rc<Cluster>, backend: Rc<Backend>, is_trial: bool) -> Self {
-        Attempt { cluster, backend, is_trial: Cell::new(is_trial) }
+    pub(super) fn new(cluster: Rc<Cluster>, backend: Rc<Backend>, role: Role) -> Self {
+        Attempt { cluster, backend, is_trial: Cell::new(role == Role::Trial), role }
     }
 
     /// Whom it goes to.
@@ -31,6 +43,16 @@ impl Attempt {
     /// False when the backend takes no more work since it was picked.
     pub fn is_welcome(&self) -> bool {
         self.is_trial.get() || self.backend.record().standing() != Standing::Out
+    }
+
+    /// True when nothing was known against the backend when it was picked.
+    pub fn was_trusted(&self) -> bool {
+        self.role != Role::LastResort
+    }
+
+    /// Its cluster.
+    pub fn cluster(&self) -> &Rc<Cluster> {
+        &self.cluster
     }
 
     /// A connection was made, to the endpoint at this place.
@@ -93,5 +115,6 @@ impl Drop for Attempt {
             self.cluster.ended_trial(&self.backend, TrialEnd::Unused);
         }
         self.cluster.finished(&self.backend);
+        self.backend.room().exit();
     }
 }

@@ -6,7 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{record::Record, setback::Setback};
+use super::{
+    accounts::Account,
+    line::Line,
+    record::Record,
+    room::{Room, Seat},
+    setback::Setback,
+};
 use crate::{
     addr::Endpoint,
     config::plan::BackendPlan,
@@ -35,6 +41,7 @@ pub struct Backend {
     /// It is among those control is to hear of.
     is_reported: Cell<bool>,
     pool: IdlePool,
+    room: Rc<Room>,
     stats: Arc<BackendStats>,
 }
 
@@ -52,6 +59,7 @@ impl Backend {
             record: Cell::default(),
             is_reported: Cell::new(false),
             pool: IdlePool::new(Arc::clone(&stats)),
+            room: Rc::default(),
             stats,
         }
     }
@@ -61,16 +69,31 @@ impl Backend {
         self.name == plan.name && self.endpoints == plan.endpoints
     }
 
-    /// It is at this place of its cluster from now on, and connections to it are made from here.
-    pub fn joins(&self, place: (usize, usize), sources: Rc<Sources>) {
+    /// It is at this place of its cluster from now on, and connections to it are made from here. Whoever finds no room
+    /// stands in `line`.
+    pub fn joins(
+        &self,
+        place: (usize, usize),
+        sources: Rc<Sources>,
+        line: &Rc<Line>,
+        account: Option<&Account>,
+    ) {
         self.place.set(Some(place));
+        self.room.joins(place.1, line, account);
         self.sources.replace(sources);
     }
 
     /// It is no member any more: what is in progress goes on, what is idle ends.
     pub fn leaves(&self) {
         self.place.set(None);
-        self.pool.clear();
+        self.pool.close();
+        self.room.leaves();
+    }
+
+    /// Its cluster is in no plan any more: what is in progress and what waits for room goes on, what is idle ends.
+    pub fn dissolves(&self) {
+        self.place.set(None);
+        self.pool.close();
     }
 
     /// Its place in its cluster, if it still has one.
@@ -124,6 +147,16 @@ impl Backend {
     /// Its idle connections.
     pub fn pool(&self) -> &IdlePool {
         &self.pool
+    }
+
+    /// A place for one more connection; an idle one is closed for it if need be. `None` when there may be no more.
+    pub fn seat(&self) -> Option<Seat> {
+        self.room.sit().or_else(|| if self.pool.evict() { self.room.sit() } else { None })
+    }
+
+    /// How much of it is in use.
+    pub fn room(&self) -> &Rc<Room> {
+        &self.room
     }
 
     /// Its numbers.

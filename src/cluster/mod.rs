@@ -3,10 +3,20 @@
 //! Whether a backend may be asked is decided in [`Cluster::reconsider`], from what control says of it and from what this
 //! worker has just seen.
 
+mod access;
+pub mod accounts;
 pub mod attempt;
 pub mod backend;
+pub mod bells;
+pub mod budget;
+pub mod credits;
+pub mod floor;
+pub mod ledger;
+pub mod line;
+mod members;
 pub mod record;
 pub mod reports;
+pub mod room;
 pub mod setback;
 pub mod tried;
 
@@ -20,7 +30,17 @@ use std::{
     time::Duration,
 };
 
-use self::{attempt::Attempt, backend::Backend, reports::Reports, tried::Tried};
+use self::{
+    accounts::Accounts,
+    attempt::{Attempt, Role},
+    backend::Backend,
+    budget::Budget,
+    floor::Floor,
+    line::Line,
+    members::Members,
+    reports::Reports,
+    tried::Tried,
+};
 use crate::{
     balance::{
         layout::Layout,
@@ -45,15 +65,10 @@ pub struct Cluster {
     /// A status of 500 to 599 is a failure.
     counts_5xx: Cell<bool>,
     on_down: Cell<OnDown>,
-}
-
-struct Members {
-    backends: Vec<Rc<Backend>>,
-    selector: Selector,
-    /// Who was set aside, and until when.
-    returning: BinaryHeap<Reverse<(Millis, usize)>>,
-    /// Who may have a trial: the next request is it.
-    trials: Vec<usize>,
+    /// Who waits for room at its backends.
+    line: Rc<Line>,
+    budget: RefCell<Budget>,
+    floor: RefCell<Arc<Floor>>,
 }
 
 /// What a cluster is made from, or changed to.
@@ -66,20 +81,14 @@ pub struct Membership<'a> {
     pub layout: &'a Arc<Layout>,
     /// The worker's cells of its backends, in the order of the plan.
     pub stats: &'a [Arc<BackendStats>],
+    /// What all workers share of it.
+    pub accounts: &'a Accounts,
     /// How its backends stand, in the same order; who is missing is up.
     pub standings: &'a [Standing],
+    /// The worker's place among the others.
+    pub me: usize,
     /// Makes rotating selectors of different workers and instances start apart.
     pub offset: usize,
-}
-
-impl Members {
-    /// One that may have a trial, and has it now.
-    fn begin_trial(&mut self, tried: &Tried) -> Option<usize> {
-        let place = self.trials.iter().position(|index| !tried.indices().contains(index))?;
-        let index = self.trials.swap_remove(place);
-        let begun = self.backends.get(index)?.begin_trial();
-        begun.then(|| self.selector.started(index)).map(|()| index)
-    }
 }
 
 /// Where a backend is among others.
@@ -99,6 +108,9 @@ impl Cluster {
             reports,
             counts_5xx: Cell::new(false),
             on_down: Cell::default(),
+            line: Line::new(membership.me, Arc::clone(&membership.accounts.callers)),
+            budget: RefCell::default(),
+            floor: RefCell::default(),
         });
         cluster.update(membership);
         cluster
@@ -107,7 +119,7 @@ impl Cluster {
     /// Changes the members. A backend that was there before, under the same name and at the same endpoints, keeps its
     /// connections and all that is known of it.
     pub fn update(&self, membership: &Membership<'_>) {
-        let Membership { place, plan, layout, stats, standings, offset } = *membership;
+        let Membership { place, plan, layout, stats, accounts, standings, me: _, offset } = *membership;
         let now = alarm::now();
         self.counts_5xx.set(plan.circuit.count_5xx);
         self.on_down.set(plan.on_down);
@@ -126,9 +138,14 @@ impl Cluster {
             }
             let fresh = || Rc::new(Backend::new(plan, Arc::clone(stats)));
             let backend = kept.map_or_else(fresh, |(_, backend)| Rc::clone(backend));
-            backend.joins((place, index), Rc::clone(&sources));
+            let account = accounts.backends.get(index);
+            backend.joins((place, index), Rc::clone(&sources), &self.line, account);
             members.backends.push(backend);
         }
+        let limited = members.backends.iter().any(|backend| backend.room().is_limited());
+        self.line.update(plan.queue_max, limited);
+        self.line.renew(|index| selector.set_full(index, false));
+        self.floor.replace(Arc::clone(&accounts.floor));
         members.selector = selector;
         members.returning.clear();
         members.trials.clear();
@@ -140,16 +157,28 @@ impl Cluster {
         for (index, backend) in backends.iter().enumerate() {
             self.stands(backend, standings.get(index).copied().unwrap_or_default(), now);
         }
+        // Whoever waits may be served by another one now, or by none.
+        self.line.call_all();
     }
 
-    /// It is in no plan any more: all its backends leave.
+    /// It is in no plan any more: what is in progress and what waits is served to its end, and nothing is kept.
     pub fn dissolve(&self) {
-        self.for_each(|backend| backend.leaves());
+        self.for_each(|backend| backend.dissolves());
     }
 
     /// Runs `each` for every backend, in the order of the plan.
     pub fn for_each(&self, each: impl FnMut(&Rc<Backend>)) {
         self.members.borrow().backends.iter().for_each(each);
+    }
+
+    /// How many backends it has.
+    pub fn len(&self) -> usize {
+        self.members.borrow().backends.len()
+    }
+
+    /// True when it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The key of a client, for the hashing algorithms.
@@ -168,43 +197,58 @@ impl Cluster {
     }
 
     /// Picks a backend for the next attempt: one that is fit, or, when none is, one that was only set aside.
-    /// `None` when all have been tried.
+    /// `None` when all have been tried, or have all they may have.
     pub fn pick(self: &Rc<Self>, tried: &mut Tried, key: u64, now: Millis) -> Option<Attempt> {
         if tried.is_exhausted() {
             return None;
         }
         self.readmit(now);
         let mut members = self.members.borrow_mut();
+        if self.line.is_limited() {
+            if self.line.has_precedence() && !tried.is_in_turn() {
+                return None;
+            }
+            self.line.refresh(|index| members.selector.set_full(index, false));
+        }
         let trial = if members.trials.is_empty() { None } else { members.begin_trial(tried) };
-        let is_trial = trial.is_some();
         let request = Request { key, tried: tried.indices(), now };
-        let index = trial
-            .or_else(|| members.selector.pick(request))
-            .or_else(|| members.selector.pick_ailing(request))?;
+        let (index, role) = match trial {
+            Some(index) => (index, Role::Trial),
+            None => {
+                let (index, is_fit) = members.choose(request, &self.line)?;
+                (index, if is_fit { Role::Usual } else { Role::LastResort })
+            }
+        };
         tried.add(index);
         let backend = members.backends.get(index)?;
         backend.stats().count(BackendCount::Picks);
-        Some(Attempt::new(Rc::clone(self), Rc::clone(backend), is_trial))
+        Some(Attempt::new(Rc::clone(self), Rc::clone(backend), role))
     }
 
-    /// The backend at this place, for a client that is pinned to it: `None` when it was tried, is out or set aside. One
-    /// that drains keeps its old clients, and an ejected one may have its trial with one of them.
+    /// The backend at this place, for a client that is pinned to it: `None` when it was tried, is out, set aside or
+    /// full. One that drains keeps its old clients, and an ejected one may have its trial with one of them.
     pub fn pick_pinned(self: &Rc<Self>, index: usize, tried: &mut Tried, now: Millis) -> Option<Attempt> {
         self.readmit(now);
         let mut members = self.members.borrow_mut();
         let backend = members.backends.get(index).cloned()?;
-        if tried.indices().contains(&index) {
+        if tried.indices().contains(&index) || tried.is_exhausted() {
+            return None;
+        }
+        if !backend.room().enter() {
+            self.line.fill(backend.room());
+            members.selector.set_full(index, true);
             return None;
         }
         let is_trial = backend.begin_trial();
         let takes_clients = matches!(backend.record().standing(), Standing::Up | Standing::Drain);
         if !is_trial && (!takes_clients || backend.set_aside_until(now).is_some()) {
+            backend.room().exit();
             return None;
         }
         members.selector.started(index);
         tried.add(index);
         backend.stats().count(BackendCount::Picks);
-        Some(Attempt::new(Rc::clone(self), backend, is_trial))
+        Some(Attempt::new(Rc::clone(self), backend, if is_trial { Role::Trial } else { Role::Usual }))
     }
 
     /// Control has told how a backend stands.
@@ -239,6 +283,9 @@ impl Cluster {
             self.reports.add(backend);
         }
         self.reconsider(backend, now);
+        if standing != before {
+            self.line.call_all();
+        }
     }
 
     /// True when a status of 500 to 599 is a failure.
@@ -284,6 +331,7 @@ impl Cluster {
             drop(members);
             if let Some(backend) = backend {
                 self.reconsider(&backend, now);
+                self.line.call_all();
             }
         }
     }
@@ -345,7 +393,9 @@ mod tests {
         let (blueprint, view) = planned(backends);
         let layout = Arc::clone(&blueprint.layouts[0]);
         let (plan, stats) = (&blueprint.plan.clusters[0], &view.workers[0].backends[0]);
-        let membership = Membership { place: 0, plan, layout: &layout, stats, standings: &[], offset: 0 };
+        let accounts = &blueprint.accounts[0];
+        let membership =
+            Membership { place: 0, plan, layout: &layout, stats, accounts, standings: &[], me: 0, offset: 0 };
         Cluster::new(&membership, Rc::default())
     }
 
@@ -361,7 +411,7 @@ mod tests {
         let names: std::collections::HashSet<_> = std::iter::from_fn(|| cluster.pick(&mut tried, 0, 0))
             .map(|attempt| attempt.backend().name().to_owned())
             .collect();
-        assert_eq!(names.len(), crate::limits::ATTEMPTS_MAX);
+        assert_eq!(names.len(), crate::limits::ATTEMPTS_USUAL);
     }
 
     #[test]
@@ -403,7 +453,9 @@ mod tests {
         let (blueprint, view) = planned(&["127.0.0.1:3", "127.0.0.1:2"]);
         let layout = Arc::clone(&blueprint.layouts[0]);
         let (plan, stats) = (&blueprint.plan.clusters[0], &view.workers[0].backends[0]);
-        let membership = Membership { place: 0, plan, layout: &layout, stats, standings: &[], offset: 0 };
+        let accounts = &blueprint.accounts[0];
+        let membership =
+            Membership { place: 0, plan, layout: &layout, stats, accounts, standings: &[], me: 0, offset: 0 };
         cluster.update(&membership);
         assert_eq!((stays.backend().index(), leaves.backend().index()), (Some(1), None));
         assert_eq!(cluster.members.borrow().selector.in_flight(1), 1);

@@ -8,6 +8,7 @@ mod circuit;
 mod clusters;
 mod edits;
 mod health;
+mod limits;
 mod listeners;
 mod reach;
 mod requests;
@@ -25,7 +26,7 @@ use super::{
     read::{At, Key, Tables},
     units::format_duration,
 };
-use crate::{addr::Endpoint, control::log::LogFormat, limits::ATTEMPTS_MAX};
+use crate::{addr::Endpoint, control::log::LogFormat};
 
 /// Most timeouts: less is a typing mistake, more is for ever.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
@@ -73,6 +74,20 @@ impl Findings<'_> {
         self.mistake(
             &at.place,
             format!("`{given}` is out of range: write a duration from `{low}` to `{high}`"),
+        );
+        default
+    }
+
+    /// The number of `key` if it is in `range`, else `default`.
+    fn number(&mut self, key: &Key<u32>, default: u32, range: &RangeInclusive<u32>) -> u32 {
+        let Some(at) = key.given() else { return default };
+        if range.contains(&at.value) {
+            return at.value;
+        }
+        let (low, high) = (range.start(), range.end());
+        self.mistake(
+            &at.place,
+            format!("`{}` is out of range: write a whole number from {low} to {high}", at.value),
         );
         default
     }
@@ -167,7 +182,7 @@ pub(super) fn check(
     usage::check(findings, &clusters, &listeners, &routes);
     reach::check(findings, &routes);
 
-    let (timeouts, headers) = defaults(findings, &file.defaults, &file.runtime);
+    let (timeouts, headers) = defaults(findings, &clusters, &file.defaults, &file.runtime);
     let cores = choose_cores(findings, &file.runtime);
     let admin = admin(findings, &file.admin);
     listeners::overlaps(findings, &listeners, admin.as_ref());
@@ -192,6 +207,7 @@ fn assemble(
         return Err(mistakes);
     }
     mistake::sort(&mut warnings);
+    warnings.dedup();
     let addresses = clusters.iter().map(|cluster| cluster.addresses.clone()).collect();
     let keys_given = clusters.iter().map(|cluster| cluster.key_given).collect();
     let all_cores = cores == environment.cores;
@@ -215,6 +231,7 @@ fn assemble(
 
 fn defaults(
     findings: &mut Findings<'_>,
+    clusters: &[ClusterDraft],
     defaults: &Key<Defaults>,
     runtime: &Key<Runtime>,
 ) -> (Timeouts, HeaderPolicy) {
@@ -233,29 +250,13 @@ fn defaults(
         udp_idle: findings.duration(&table.udp_idle_timeout, usual.udp_idle, &TIMEOUT),
         shutdown: findings.duration(&shutdown, usual.shutdown, &TIMEOUT_OR_OFF),
     };
-    let place = table.connect_timeout.place().or(table.response_timeout.place()).cloned();
-    if let Some(place) = place {
-        compare_attempts(findings, &place, &timeouts);
-    }
+    let keys = (&table.connect_timeout, &table.response_timeout);
+    limits::compare(findings, clusters, &timeouts, keys);
     let headers = HeaderPolicy {
         via: table.via.get().copied().unwrap_or(policy.via),
         trust_forwarded: table.trust_forwarded.get().copied().unwrap_or(policy.trust_forwarded),
     };
     (timeouts, headers)
-}
-
-/// A client may wait for every attempt in turn; that should be less than what it may wait for the response.
-fn compare_attempts(findings: &mut Findings<'_>, place: &Place, timeouts: &Timeouts) {
-    let response = timeouts.response;
-    let attempts = timeouts.connect.saturating_mul(u32::try_from(ATTEMPTS_MAX).unwrap_or(u32::MAX));
-    if !response.is_zero() && attempts > response {
-        let (all, connect) = (format_duration(attempts), format_duration(timeouts.connect));
-        let response = format_duration(response);
-        findings.warning(place, format!(
-            "{ATTEMPTS_MAX} attempts with a `connect_timeout` of `{connect}` take up to `{all}`, longer than the \
-             `response_timeout` of `{response}`: a shorter connect_timeout moves on to the next backend sooner"
-        ));
-    }
 }
 
 fn choose_cores(findings: &mut Findings<'_>, runtime: &Key<Runtime>) -> Vec<usize> {

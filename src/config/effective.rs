@@ -12,7 +12,7 @@ use super::{
     Checked, cores,
     plan::{
         BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, RoutePlan, Timeouts,
-        cluster::{CircuitPlan, Duty, HashKey, OnDown, SameSite, Sticky, StickyCookie},
+        cluster::{CircuitPlan, Duty, HashKey, OnDown, Retries, SameSite, Sticky, StickyCookie},
         route::{Action, FieldEdits, HostMatch, PathMatch, RedirectPath},
     },
 };
@@ -116,6 +116,9 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         slow_start,
         sticky,
         health,
+        queue_max,
+        queue_timeout,
+        retries,
         backends,
         send_proxy,
         sources,
@@ -126,6 +129,9 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         OnDown::Keep => "keep",
         OnDown::Close => "close",
     };
+    let Retries { attempts, pause, budget_percent, per_second_min, idempotent, idempotency_key } = retries;
+    let limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).into();
     let backends = backends.iter().zip(addresses).map(|(backend, address)| backend_table(backend, address));
     table([
         ("name", Some(text(name))),
@@ -139,6 +145,14 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         ("on_down", Some(text(on_down))),
         ("circuit", Some(circuit_table(circuit))),
         ("health", health.as_deref().map(health::table_of)),
+        ("queue_max", limited.then(|| number(*queue_max))),
+        ("queue_timeout", limited.then(|| (*queue_timeout).into())),
+        ("attempts", Some(number(*attempts))),
+        ("retry_pause", Some((*pause).into())),
+        ("retry_budget", Some((*budget_percent).into())),
+        ("retry_min_per_second", Some((*per_second_min).into())),
+        ("retry_idempotent", Some((*idempotent).into())),
+        ("retry_idempotency_key", Some((*idempotency_key).into())),
         ("backend", Some(Tree::Tables(backends.collect()))),
     ])
 }
@@ -155,7 +169,7 @@ fn hash_key_value(hash_key: &HashKey) -> Option<Tree> {
 }
 
 fn backend_table(backend: &BackendPlan, address: &BackendAddress) -> Tree {
-    let BackendPlan { name, endpoints: _, weight, backup, duty } = backend;
+    let BackendPlan { name, endpoints: _, weight, backup, duty, max_requests, max_connections } = backend;
     let state = match duty {
         Duty::Ready => "ready",
         Duty::Drain => "drain",
@@ -168,6 +182,8 @@ fn backend_table(backend: &BackendPlan, address: &BackendAddress) -> Tree {
         ("weight", Some((*weight).into())),
         ("backup", Some((*backup).into())),
         ("state", Some(text(state))),
+        ("max_requests", (*max_requests > 0).then(|| (*max_requests).into())),
+        ("max_connections", (*max_connections > 0).then(|| (*max_connections).into())),
     ])
 }
 

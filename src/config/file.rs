@@ -98,6 +98,26 @@ tables! {
         on_down: OnDown = "keep",
         /// Probes its backends. Without this table nobody is probed.
         health: Health,
+        /// Requests in progress at each backend at most, over all workers: tunnels, TCP connections and UDP flows count too. 0 has no limit.
+        max_requests: u32 = 0,
+        /// Connections open to each backend at most, over all workers, idle ones included. 0 has no limit.
+        max_connections: u32 = 0,
+        /// How many requests (or TCP connections) may wait while every backend has all it may have, over all workers.
+        queue_max: u32 = 1024,
+        /// How long each of them may wait before it is answered with 503.
+        queue_timeout: Duration = "1s",
+        /// How often a request is tried, the first time included.
+        attempts: u32 = 3,
+        /// Before backends that could not be connected to are tried again, when no other is left.
+        retry_pause: Duration = "10ms",
+        /// Retries in percent of the requests, measured over 10 seconds.
+        retry_budget: u32 = 20,
+        /// Retries that are allowed each second however few the requests are, over all workers; 10 seconds' worth can be saved up.
+        retry_min_per_second: u32 = 3,
+        /// Send PUT and DELETE again when a connection died before their response. Safe methods always are.
+        retry_idempotent: bool = false,
+        /// Send again, whatever its method, a request with an `Idempotency-Key`.
+        retry_idempotency_key: bool = false,
         /// The backends: addresses such as `10.0.0.1:8080` or `http://web:80;weight=3`, or tables.
         backend: List<BackendItem>,
     }
@@ -114,6 +134,10 @@ tables! {
         backup: bool = false,
         /// `ready`; `drain` takes nothing new, while pinned clients go on; `maint` takes nothing at all.
         state: Duty = "ready",
+        /// In place of the cluster's `max_requests`; 0 has no limit.
+        max_requests: u32,
+        /// In place of the cluster's `max_connections`; 0 has no limit.
+        max_connections: u32,
     }
 
     /// The circuit breaker of each backend: open after failures in a row, then one trial at a time.

@@ -162,6 +162,8 @@ impl Plan {
             weight: 1,
             backup: false,
             duty: cluster::Duty::Ready,
+            max_requests: 0,
+            max_connections: 0,
         };
         Plan {
             listeners: vec![ListenerPlan {
@@ -186,6 +188,9 @@ impl Plan {
                 on_down: cluster::OnDown::Keep,
                 sticky: None,
                 health: None,
+                queue_max: cluster::QUEUE_USUAL,
+                queue_timeout: cluster::QUEUE_TIMEOUT,
+                retries: cluster::Retries::default(),
                 backends: backends.iter().map(backend).collect(),
                 send_proxy: None,
                 sources: [].into(),

@@ -79,7 +79,7 @@ impl Failure {
     pub fn of(fault: Fault, reused: bool) -> Option<Self> {
         match (fault.side, fault.phase, fault.kind) {
             (Side::Client | Side::Local, ..) => None,
-            (_, _, Kind::Cut | Kind::Missing | Kind::Exhausted) => None,
+            (_, _, Kind::Cut | Kind::Missing | Kind::Full | Kind::Exhausted) => None,
             (_, Phase::Connect, _) => Some(Failure::Connect),
             (_, _, Kind::Silent) => Some(Failure::Timeout),
             (_, _, Kind::Malformed) => Some(Failure::Malformed),

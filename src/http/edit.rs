@@ -41,9 +41,12 @@ impl<'a> Edits<'a> {
 /// request.
 pub fn is_editable(name: &[u8]) -> bool {
     match known(name) {
-        Known::Date | Known::ForwardedFor | Known::ForwardedProto | Known::ForwardedHost | Known::Other => {
-            true
-        }
+        Known::Date
+        | Known::ForwardedFor
+        | Known::ForwardedProto
+        | Known::ForwardedHost
+        | Known::IdempotencyKey
+        | Known::Other => true,
         Known::Host
         | Known::ContentLength
         | Known::TransferEncoding

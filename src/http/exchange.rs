@@ -4,6 +4,7 @@
 //! whole until the response begins, so that the request can be sent again. Dropping an exchange closes its
 //! upstream connection.
 
+mod attempts;
 mod inbound;
 mod outbound;
 
@@ -21,19 +22,13 @@ use super::{
     session::{Next, Session},
 };
 use crate::{
-    cluster::{attempt::Attempt, tried::Tried},
+    cluster::attempt::Attempt,
     config::plan::{RoutePlan, route::Action},
-    fault::{Fault, Kind, Phase},
+    fault::Fault,
     io::alarm,
-    listener::connection::greeting,
     relay::flow::Flow,
     shard::Wish,
-    stats::names::{BackendCount, Count, Level, Refusal},
-    upstream::{
-        connect::{Call, connect},
-        lease::Lease,
-        retry::{Progress, Verdict, verdict},
-    },
+    stats::names::{Count, Level, Refusal},
 };
 
 /// How long a backend may go on working for a client that has ended its direction: it may have left, or only
@@ -158,65 +153,6 @@ impl Exchange {
         }
     }
 
-    /// Finds a backend, again if need be, and relays its answer.
-    async fn serve(&mut self, session: &mut Session) -> Next {
-        let mut tried = Tried::default();
-        let mut fresh_only = false;
-        let mut unavailable = 503;
-        let mut retry: Option<Count> = None;
-        loop {
-            if !fresh_only {
-                self.attempt = self.pick(session, &mut tried);
-            }
-            if self.attempt.is_none() {
-                session.shard.stats.count(Count::FaultNoBackend);
-                return Box::pin(self.answer(session, unavailable)).await;
-            }
-            if let Some(reason) = retry.take() {
-                session.shard.stats.count(reason);
-            }
-            let mut reused = false;
-            let fault = match self.lease(session, fresh_only).await {
-                Err(fault) => fault,
-                Ok(mut lease) => {
-                    reused = lease.reused;
-                    match self.await_response(session, &mut lease).await {
-                        Ok(arrived) => return self.deliver(session, lease, arrived).await,
-                        Err(fault) => {
-                            lease.abort();
-                            fault
-                        }
-                    }
-                }
-            };
-            self.blame(session, fault, reused);
-            // Once a request may have been delivered, nobody else's refusal makes that undone.
-            unavailable = if self.upload.has_sent() { 502 } else { unavailable };
-            let verdict = self.decide(session, fault, reused);
-            retry = Some(if fault.phase == Phase::Connect {
-                Count::RetriesConnect
-            } else {
-                Count::RetriesReplay
-            });
-            // A backend that has been taken out meanwhile is not asked again.
-            fresh_only = verdict == Verdict::Afresh
-                && self.attempt.as_ref().is_some_and(|attempt| attempt.is_welcome());
-            match verdict {
-                Verdict::Afresh => {}
-                Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
-                Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
-                Verdict::Abort => return Next::Abort,
-            }
-        }
-    }
-
-    /// A backend that has not been tried.
-    fn pick(&mut self, session: &Session, tried: &mut Tried) -> Option<Attempt> {
-        let picked = session.setup.pick(self.destination.ok()?, tried, alarm::now())?;
-        self.is_new = picked.is_new;
-        Some(picked.attempt)
-    }
-
     /// The field that pins the client to the backend that has answered; mostly nothing.
     fn set_cookie<'a>(&self, session: &'a Session) -> &'a [u8] {
         let pins = self.destination.ok().and_then(|wish| session.setup.blueprint.pins(wish.cluster));
@@ -247,56 +183,19 @@ impl Exchange {
         }
     }
 
-    /// A connection to the backend: the freshest idle one, or a new one.
-    async fn lease(&self, session: &Session, fresh_only: bool) -> Result<Lease, Fault> {
-        let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-        let plan = self.destination.ok().and_then(|wish| session.setup.plan().clusters.get(wish.cluster));
-        let (Some(attempt), Some(plan)) = (&self.attempt, plan) else { return Err(missing) };
-        let backend = attempt.backend();
-        let speaks_for = plan.send_proxy.and(session.origin.source);
-        if !fresh_only {
-            let (pooled, stale) = backend.pool().take(alarm::now(), speaks_for);
-            session.shard.stats.add(Count::UpstreamStale, stale);
-            if let Some(stream) = pooled {
-                backend.stats().count(BackendCount::Reuses);
-                return Ok(Lease::new(stream, Rc::clone(backend), true).for_client(speaks_for));
-            }
-        }
-        let greeting = greeting(plan, session.origin, &session.client);
-        let timeout = session.shard.timeouts().connect;
-        let call = Call { alarm: &session.alarm, timeout, greeting: &greeting };
-        let stream = connect(attempt, call).await?;
-        Ok(Lease::new(stream, Rc::clone(backend), false).for_client(speaks_for))
-    }
-
-    /// Asks what a failure leads to, and prepares for another attempt.
-    fn decide(&mut self, session: &Session, fault: Fault, reused: bool) -> Verdict {
-        let progress = Progress {
-            safe: self.request.method.is_safe(),
-            whole: self.upload.is_whole() || !self.upload.has_sent(),
-            sent: self.upload.has_sent(),
-            reused,
-            response_begun: self.response_begun,
-            answerable: true,
-        };
-        let verdict = verdict(fault, progress);
-        if matches!(verdict, Verdict::Answer(_)) && fault.kind == Kind::Died {
-            session.shard.stats.count(Count::RetriesRefused);
-        }
-        self.upload.rewind();
-        (self.upload_broken, self.upload_reset) = (false, false);
-        verdict
-    }
-
     /// Answers for the backends. The connection goes on if the request has been read to its end.
     async fn answer(&mut self, session: &mut Session, status: u16) -> Next {
-        let head_only = self.request.method == Method::Head;
+        self.answer_with(session, reply::Reply::new(status)).await
+    }
+
+    async fn answer_with(&mut self, session: &mut Session, reply: reply::Reply) -> Next {
+        let (head_only, status) = (self.request.method == Method::Head, reply.status);
         self.put_ahead(session);
         if !self.may_go_on(session) || status == 400 || status == 408 {
-            return Box::pin(session.reply(status, head_only)).await;
+            return Box::pin(session.reply(reply, head_only)).await;
         }
         let mut bytes = Vec::new();
-        reply::Reply::new(status).write(&mut bytes, true, head_only, &session.shard.date);
+        reply.write(&mut bytes, true, head_only, &session.shard.date);
         self.send_own(session, status, &bytes).await
     }
 

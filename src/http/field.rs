@@ -34,6 +34,8 @@ pub enum Known {
     ForwardedProto,
     /// `X-Forwarded-Host`
     ForwardedHost,
+    /// `Idempotency-Key`
+    IdempotencyKey,
     /// Belongs to one hop whether `Connection` names it or not: `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`,
     /// `HTTP2-Settings`.
     Hop,
@@ -56,6 +58,7 @@ pub fn known(name: &[u8]) -> Known {
         12 if is(b"max-forwards") => Known::MaxForwards,
         14 if is(b"content-length") => Known::ContentLength,
         14 if is(b"http2-settings") => Known::Hop,
+        15 if is(b"idempotency-key") => Known::IdempotencyKey,
         15 if is(b"x-forwarded-for") => Known::ForwardedFor,
         16 if is(b"x-forwarded-host") => Known::ForwardedHost,
         16 if is(b"proxy-connection") => Known::Hop,

@@ -36,7 +36,9 @@ pub enum Method {
     Options,
     /// Safe; a loop-back of the request.
     Trace,
-    /// Everything else: may change state, is never sent twice.
+    /// PUT and DELETE: may change state, but doing it twice is as doing it once.
+    Idempotent,
+    /// Everything else: may change state.
     Other,
 }
 
@@ -47,13 +49,14 @@ impl Method {
             b"HEAD" => Method::Head,
             b"OPTIONS" => Method::Options,
             b"TRACE" => Method::Trace,
+            b"PUT" | b"DELETE" => Method::Idempotent,
             _ => Method::Other,
         }
     }
 
     /// Safe in the sense of RFC 9110 section 9.2.1, hence repeatable.
     pub fn is_safe(self) -> bool {
-        !matches!(self, Method::Other)
+        !matches!(self, Method::Idempotent | Method::Other)
     }
 }
 
@@ -74,6 +77,8 @@ pub struct Request {
     pub expects_continue: bool,
     /// `Max-Forwards: 0`: the answer is ours (RFC 9110 section 7.6.2).
     pub last_hop: bool,
+    /// It has an `Idempotency-Key`: its sender says that it may be sent again.
+    pub has_idempotency_key: bool,
     /// The route that takes it, as an index into the plan's.
     pub route: Option<usize>,
 }
@@ -103,6 +108,7 @@ struct Seen<'a> {
     max_forwards: Option<u64>,
     forwarded_for: bool,
     expects_continue: bool,
+    idempotency_key: bool,
 }
 
 /// The request line taken apart.
@@ -209,6 +215,7 @@ fn see<'a>(fields: &[Header<'a>], http10: bool) -> Result<Seen<'a>, Refusal> {
                 seen.max_forwards = Some(syntax::decimal(field.value).ok_or(Refusal::InvalidMaxForwards)?);
             }
             Known::ForwardedFor => seen.forwarded_for = true,
+            Known::IdempotencyKey => seen.idempotency_key = true,
             Known::Expect => seen.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
@@ -268,6 +275,7 @@ fn meaning(line: &Line<'_>, seen: &Seen<'_>) -> Result<Request, Refusal> {
         body,
         expects_continue: seen.expects_continue && !line.http10,
         last_hop: line.is_counted() && seen.max_forwards == Some(0),
+        has_idempotency_key: seen.idempotency_key,
         route: None,
     })
 }

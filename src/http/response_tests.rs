@@ -14,6 +14,7 @@ fn get() -> Request {
         upgrade: false,
         expects_continue: false,
         last_hop: false,
+        has_idempotency_key: false,
         route: None,
     }
 }

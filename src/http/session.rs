@@ -320,14 +320,14 @@ impl Session {
     /// Counts and answers a request that goes nowhere.
     pub async fn refuse(&mut self, why: Refusal, head_only: bool) -> Next {
         self.shard.stats.refuse(why);
-        self.reply(why.status(), head_only).await
+        self.reply(Reply::new(why.status()), head_only).await
     }
 
     /// Answers for the backends and ends the connection.
-    pub async fn reply(&mut self, status: u16, head_only: bool) -> Next {
+    pub async fn reply(&mut self, reply: Reply, head_only: bool) -> Next {
         let mut bytes = Vec::new();
-        Reply::new(status).write(&mut bytes, false, head_only, &self.shard.date);
-        self.shard.stats.response(status);
+        reply.write(&mut bytes, false, head_only, &self.shard.date);
+        self.shard.stats.response(reply.status);
         self.shard.stats.count(Count::LocalReplies);
         match self.send(&bytes).await {
             Ok(()) => Next::Linger,

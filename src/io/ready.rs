@@ -232,6 +232,16 @@ pub fn poll(token: Token, direction: Direction, cx: &mut Context<'_>) -> Poll<bo
     polled.unwrap_or(Poll::Ready(false))
 }
 
+/// The task is woken by the next news of this connection's receiving side, whatever is known already.
+pub fn await_news(token: Token, cx: &mut Context<'_>) {
+    let _ = with(|all| {
+        if let Some(entry) = all.entry(token) {
+            entry.read.waker = Some(cx.waker().clone());
+        }
+        Ok(())
+    });
+}
+
 /// A call in this direction has met an empty or a full queue: the next edge tells when it is worth another one.
 pub fn met_its_end(token: Token, direction: Direction) {
     let _ = with(|all| {

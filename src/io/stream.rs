@@ -103,6 +103,13 @@ impl Stream {
         self.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
+    /// Asks the socket itself (one call) whether the connection is over in both directions or broken, although bytes may
+    /// wait to be received; otherwise the task is woken when that may have changed.
+    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready::await_news(self.token, cx);
+        if self.standing() == Standing::Open { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     /// Asks the socket itself (one call) whether anything waits to be received.
     pub fn is_silent(&self) -> bool {
         let silent = socket::is_silent(&self.socket);

@@ -38,6 +38,15 @@ pub struct Wish {
     pub client: Option<IpAddr>,
 }
 
+/// Why there is no choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Those that could take it have all they may have: it may wait for room.
+    Full,
+    /// Nobody is left who was not tried.
+    Nobody,
+}
+
 /// A choice.
 pub struct Picked {
     /// The backend, counted as in flight there.
@@ -83,19 +92,25 @@ impl Setup {
         table.find(client, now)
     }
 
-    /// Picks a backend for the next attempt, and pins the client to it if it could not be its own. `None` when nobody is
-    /// left.
-    pub fn pick(&self, wish: Wish, tried: &mut Tried, now: Millis) -> Option<Picked> {
-        let cluster = self.clusters.get(wish.cluster)?;
-        let own = wish.pinned.and_then(|place| cluster.pick_pinned(place, tried, now));
-        if let Some(attempt) = own {
-            return Some(Picked { attempt, is_new: false });
+    /// Picks a backend for the next attempt, and pins the client to it if it could not be its own. One that is only full
+    /// is worth waiting for.
+    pub fn pick(&self, wish: Wish, tried: &mut Tried, now: Millis) -> Result<Picked, Denial> {
+        let cluster = self.clusters.get(wish.cluster).ok_or(Denial::Nobody)?;
+        if let Some(place) = wish.pinned {
+            if let Some(attempt) = cluster.pick_pinned(place, tried, now) {
+                return Ok(Picked { attempt, is_new: false });
+            }
+            if cluster.is_worth_waiting_for(place, tried, now) {
+                return Err(Denial::Full);
+            }
         }
-        let attempt = cluster.pick(tried, wish.key, now)?;
+        let Some(attempt) = cluster.pick(tried, wish.key, now) else {
+            return Err(if cluster.is_worth_waiting(tried) { Denial::Full } else { Denial::Nobody });
+        };
         let known = self.blueprint.affinity(wish.cluster).zip(wish.client);
         if let Some(((table, client), place)) = known.zip(attempt.backend().index()) {
             table.pin(client, place, now);
         }
-        Some(Picked { attempt, is_new: true })
+        Ok(Picked { attempt, is_new: true })
     }
 }

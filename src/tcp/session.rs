@@ -3,13 +3,18 @@
 //! Runs as one task on one worker. While both sides are silent it holds no buffer and no pipe. Dropping it closes
 //! both connections.
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use crate::{
-    cluster::{attempt::Attempt, tried::Tried},
+    cluster::attempt::Attempt,
     fault::{Fault, Kind, Phase, Side},
     io::{
-        alarm::{self, Ring},
+        alarm::{self, Alarm, Ring},
         buffer::Buffer,
         parting,
     },
@@ -22,13 +27,34 @@ use crate::{
         flow::Flow,
         tunnel::{Ended, Tunnel},
     },
-    shard::Picked,
+    shard::{Setup, Shard},
     stats::names::{Count, Level},
     upstream::{
         connect::{Call, connect},
         lease::Lease,
+        placing::{Course, Seeker, Unplaced},
+        retry::Verdict,
     },
 };
+
+impl Seeker for Connection {
+    fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    fn setup(&self) -> &Rc<Setup> {
+        &self.setup
+    }
+
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        // What it has said and that it has nothing more to say is for the backend; only a broken connection is over.
+        self.stream.poll_over(cx).is_ready()
+    }
+}
 
 /// A tunnel that can begin.
 struct Opened {
@@ -84,7 +110,8 @@ impl Session {
         }
         match self.connect().await {
             Ok((attempt, lease)) => Some(Opened { attempt, lease, ahead }),
-            Err(Kind::Cut) => {
+            // Everything ends, or the client has gone away.
+            Err(Kind::Cut | Kind::Died) => {
                 self.connection.stream.abort();
                 None
             }
@@ -96,38 +123,55 @@ impl Session {
     }
 
     /// Tries one backend after the other.
-    async fn connect(&self) -> Result<(Attempt, Lease), Kind> {
-        let Connection { shard, setup, stream, alarm, client, .. } = &self.connection;
+    async fn connect(&mut self) -> Result<(Attempt, Lease), Kind> {
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
+        let setup = Rc::clone(&self.connection.setup);
         let cluster = self.connection.plan().and_then(|plan| plan.cluster).ok_or(missing.kind)?;
         let plan = setup.plan().clusters.get(cluster).ok_or(missing.kind)?;
-        let greeting = greeting(plan, *client, stream);
-        let wish = setup.wish_of(cluster, client.source.map(|source| source.ip()), alarm::now());
-        let mut tried = Tried::default();
+        let source = self.connection.client.source.map(|source| source.ip());
+        let mut course = Course::new(&setup, setup.wish_of(cluster, source, alarm::now()));
         let mut refused = false;
-        while let Some(Picked { attempt, .. }) = setup.pick(wish, &mut tried, alarm::now()) {
+        loop {
+            let picked = course.place(&mut self.connection).await;
+            let Connection { shard, stream, alarm, client, .. } = &self.connection;
+            let attempt = match picked {
+                Ok(picked) => picked.attempt,
+                Err(Unplaced::Over(fault)) => return Err(fault.kind),
+                Err(Unplaced::Full) => return Err(Kind::Full),
+                Err(Unplaced::Nobody) => {
+                    shard.stats.count(missing.counter());
+                    return Err(missing.kind);
+                }
+            };
             if refused {
                 shard.stats.count(Count::RetriesConnect);
             }
+            let Some(seat) = attempt.backend().seat() else {
+                course.excuse();
+                continue;
+            };
+            let greeting = greeting(plan, *client, stream);
             let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting };
-            match connect(&attempt, call).await {
+            let fault = match connect(&attempt, call).await {
                 Ok(upstream) => {
                     // There is nothing else to see from here.
                     attempt.succeeded();
                     let backend = Rc::clone(attempt.backend());
-                    return Ok((attempt, Lease::new(upstream, backend, false)));
+                    return Ok((attempt, Lease::new((upstream, seat), backend, false)));
                 }
-                Err(fault) => {
-                    shard.blame(&attempt, fault, false);
-                    if fault.is_local() {
-                        return Err(fault.kind);
-                    }
-                    refused = true;
-                }
+                Err(fault) => fault,
+            };
+            shard.blame(&attempt, fault, false);
+            if fault.is_local() {
+                return Err(fault.kind);
+            }
+            refused = true;
+            let verdict = course.permit(Verdict::Elsewhere(503), fault, &attempt, shard);
+            if verdict != Verdict::Elsewhere(503) {
+                shard.stats.count(missing.counter());
+                return Err(missing.kind);
             }
         }
-        shard.stats.count(missing.counter());
-        Err(missing.kind)
     }
 
     /// Says why nobody answers, if there is anything to say.

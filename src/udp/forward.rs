@@ -19,7 +19,7 @@ use crate::{
         alarm::{self, Millis},
         tray::{Burst, Tray},
     },
-    limits::{ATTEMPTS_MAX, UDP_BATCH_MAX, UDP_WEIGHT_BYTES},
+    limits::{ATTEMPTS_USUAL, UDP_BATCH_MAX, UDP_WEIGHT_BYTES},
     stats::names::{BackendCount, Count, Level},
     sys::datagram::{self, Letter, Sender, Told},
 };
@@ -84,7 +84,7 @@ impl Relay {
 
     /// Sends messages of one flow on. When its backend fails, the rest of them goes to another one.
     fn carry(&mut self, tray: &mut Tray, flow: Flow, mut run: Range<usize>, now: Millis) {
-        for _ in 0..ATTEMPTS_MAX {
+        for _ in 0..ATTEMPTS_USUAL {
             let token = match self.session_of(flow, now) {
                 Ok(token) => token,
                 Err(reason) => return self.shard.stats.add(reason, run.len() as u64),
@@ -154,7 +154,11 @@ impl Relay {
         }
         connected.map_err(|fault| {
             self.shard.stats.count(fault.counter());
-            if fault.is_local() { Count::UdpExhausted } else { Count::UdpNoBackend }
+            match fault.kind {
+                _ if fault.is_local() => Count::UdpExhausted,
+                Kind::Full => Count::UdpFull,
+                _ => Count::UdpNoBackend,
+            }
         })
     }
 

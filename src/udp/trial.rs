@@ -6,11 +6,11 @@ use rustix::io::Errno;
 
 use crate::{
     addr::Endpoint,
-    cluster::{attempt::Attempt, backend::Backend, tried::Tried},
+    cluster::{attempt::Attempt, backend::Backend, room::Seat, tried::Tried},
     fault::{Fault, Kind, Phase},
     io::alarm,
     limits::UDP_OPENING_BYTES_MAX,
-    shard::{Setup, Shard, Wish},
+    shard::{Denial, Setup, Shard, Wish},
     stats::names::{BackendCount, BackendLevel, Count},
     sys::{option, socket},
     upstream::connect::fault,
@@ -25,13 +25,16 @@ pub struct Upstream {
     pub backend: Rc<Backend>,
     /// Counts the flow there.
     pub attempt: Rc<Attempt>,
+    /// Its place among the connections there, whichever endpoint it speaks with.
+    _seat: Rc<Seat>,
     /// Its endpoint.
     pub place: usize,
 }
 
 impl Upstream {
     /// Opens one from the first local address that has a port left.
-    fn open(attempt: &Rc<Attempt>, place: usize) -> Result<Self, Fault> {
+    fn open(Current { attempt, seat, place, .. }: &Current) -> Result<Self, Fault> {
+        let (place, _seat) = (*place, Rc::clone(seat));
         let backend = attempt.backend();
         let Some(endpoint) = backend.endpoint(place) else {
             return Err(Fault::upstream(Phase::Connect, Kind::Missing));
@@ -47,7 +50,7 @@ impl Upstream {
                     backend.stats().count(BackendCount::Connects);
                     backend.stats().raise(BackendLevel::Active);
                     let (backend, attempt) = (Rc::clone(backend), Rc::clone(attempt));
-                    return Ok(Upstream { socket, backend, attempt, place });
+                    return Ok(Upstream { socket, backend, attempt, _seat, place });
                 }
                 Err(error) if is_out_of_ports(&error) => backend.stats().count(BackendCount::PortsExhausted),
                 Err(error) => return Err(fault(error)),
@@ -85,6 +88,7 @@ pub struct Trial {
 
 struct Current {
     attempt: Rc<Attempt>,
+    seat: Rc<Seat>,
     place: usize,
     /// Its other endpoints that were not tried.
     left: usize,
@@ -92,12 +96,16 @@ struct Current {
 
 impl Trial {
     /// A socket to the next one that may answer. Fails with a local fault when there is no descriptor, port or memory,
-    /// after which the same one may be tried again, and with another one when nobody is left.
+    /// after which the same one may be tried again, and with another one when nobody is left or those who are left are
+    /// full.
     pub fn connect(&mut self, shard: &Shard, setup: &Setup, wish: Wish) -> Result<Upstream, Fault> {
         loop {
-            let missing = Fault::upstream(Phase::Connect, Kind::Missing);
-            let current = self.next(shard, setup, wish).ok_or(missing)?;
-            match Upstream::open(&current.attempt, current.place) {
+            let denied = |denial| match denial {
+                Denial::Nobody => Fault::upstream(Phase::Connect, Kind::Missing),
+                Denial::Full => Fault::upstream(Phase::Connect, Kind::Full),
+            };
+            let current = self.next(shard, setup, wish).map_err(denied)?;
+            match Upstream::open(current) {
                 Ok(upstream) => return Ok(upstream),
                 Err(fault) => {
                     self.again = fault.is_local();
@@ -110,7 +118,7 @@ impl Trial {
     }
 
     /// The current backend's next endpoint, or the next backend's first.
-    fn next(&mut self, shard: &Shard, setup: &Setup, wish: Wish) -> Option<&Current> {
+    fn next(&mut self, shard: &Shard, setup: &Setup, wish: Wish) -> Result<&Current, Denial> {
         let again = std::mem::take(&mut self.again);
         match &mut self.current {
             Some(_) if again => {}
@@ -125,11 +133,12 @@ impl Trial {
                 }
                 let attempt = Rc::new(setup.pick(wish, &mut self.tried, alarm::now())?.attempt);
                 let backend = attempt.backend();
+                let seat = Rc::new(backend.seat().ok_or(Denial::Full)?);
                 let (place, left) = (backend.preferred(), backend.endpoint_count().saturating_sub(1));
-                *current = Some(Current { attempt, place, left });
+                *current = Some(Current { attempt, seat, place, left });
             }
         }
-        self.current.as_ref()
+        self.current.as_ref().ok_or(Denial::Nobody)
     }
 
     /// Keeps the flow's first datagram when it has been sent, in case nobody receives it.

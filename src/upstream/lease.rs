@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use crate::{
-    cluster::backend::Backend,
+    cluster::{backend::Backend, room::Seat},
     io::{alarm::Millis, stream::Stream},
     stats::names::BackendLevel,
 };
@@ -11,6 +11,8 @@ use crate::{
 /// A leased connection; dropping it closes it and lowers the backend's count, whatever ended the exchange.
 pub struct Lease {
     stream: Option<Stream>,
+    /// Behind the stream: the place is free when that is closed.
+    seat: Option<Seat>,
     backend: Rc<Backend>,
     /// It came from the pool, so it may have died before the request was sent.
     pub reused: bool,
@@ -20,9 +22,9 @@ pub struct Lease {
 
 impl Lease {
     /// Counts the backend as active until the lease ends.
-    pub fn new(stream: Stream, backend: Rc<Backend>, reused: bool) -> Self {
+    pub fn new((stream, seat): (Stream, Seat), backend: Rc<Backend>, reused: bool) -> Self {
         backend.stats().raise(BackendLevel::Active);
-        Lease { stream: Some(stream), backend, reused, client: None }
+        Lease { stream: Some(stream), seat: Some(seat), backend, reused, client: None }
     }
 
     /// The connection has said that it speaks for this client, so it is good for no other.
@@ -51,10 +53,13 @@ impl Lease {
     pub fn give_back(mut self, now: Millis, unsettled: bool) -> bool {
         // Who has left its cluster gets no more requests.
         let member = self.backend.index().is_some();
-        self.stream
-            .take()
-            .filter(|_| member)
-            .is_none_or(|stream| self.backend.pool().put(stream, now, unsettled, self.client))
+        // Those who wait for it here take it from the pool; those who wait elsewhere need it closed.
+        let keep = member && !self.backend.room().are_connections_wanted();
+        let connection = self.stream.take().zip(self.seat.take()).filter(|_| keep);
+        let put = connection
+            .is_none_or(|connection| self.backend.pool().put(connection, now, unsettled, self.client));
+        self.backend.room().stir();
+        put
     }
 
     /// Closes with a reset, so that the backend does not take a cut request for a whole one.

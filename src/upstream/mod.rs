@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod lease;
+pub mod placing;
 pub mod pool;
 pub mod retry;
 pub mod source;

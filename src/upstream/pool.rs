@@ -3,9 +3,14 @@
 //! An idle connection is silent by definition: its armed readable watch fires on FIN, RST and on bytes nobody
 //! asked for, and then it is never reused.
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use crate::{
+    cluster::room::Seat,
     io::{alarm::Millis, stream::Stream},
     limits::IDLE_PER_BACKEND_MAX,
     stats::{names::BackendLevel, worker::BackendStats},
@@ -18,6 +23,8 @@ struct Idle {
     unsettled: bool,
     /// Whom its PROXY protocol header speaks for.
     client: Option<SocketAddr>,
+    /// Behind the stream: the place is free when that is closed.
+    seat: Seat,
 }
 
 impl Idle {
@@ -34,6 +41,7 @@ const SETTLE_MS: Millis = 9;
 /// Idle connections, the freshest on top.
 pub struct IdlePool {
     idle: RefCell<Vec<Idle>>,
+    is_closed: Cell<bool>,
     stats: Arc<BackendStats>,
 }
 
@@ -49,19 +57,20 @@ pub struct Swept {
 impl IdlePool {
     /// An empty pool.
     pub fn new(stats: Arc<BackendStats>) -> Self {
-        IdlePool { idle: RefCell::default(), stats }
+        IdlePool { idle: RefCell::default(), is_closed: Cell::new(false), stats }
     }
 
     /// Takes the freshest settled connection that has been silent, and tells how many were not. Only one that speaks
     /// for the same `client` will do, or for nobody.
-    pub fn take(&self, now: Millis, client: Option<SocketAddr>) -> (Option<Stream>, u64) {
+    pub fn take(&self, now: Millis, client: Option<SocketAddr>) -> (Option<(Stream, Seat)>, u64) {
         let mut stale = 0;
         let mut idle = self.idle.borrow_mut();
         while let Some(place) = idle.iter().rposition(|idle| idle.client == client && idle.is_settled(now)) {
             let mut freshest = idle.remove(place);
             self.stats.lower(BackendLevel::Idle);
             if freshest.stream.has_been_silent() {
-                return (Some(freshest.stream), stale);
+                freshest.seat.park(false);
+                return (Some((freshest.stream, freshest.seat)), stale);
             }
             stale += 1;
         }
@@ -70,13 +79,20 @@ impl IdlePool {
 
     /// Keeps a connection for the next request; one that is `unsettled` is left alone for a moment. A full pool
     /// closes it instead. False when it was not silent, and closed.
-    pub fn put(&self, mut stream: Stream, now: Millis, unsettled: bool, client: Option<SocketAddr>) -> bool {
+    pub fn put(
+        &self,
+        (mut stream, mut seat): (Stream, Seat),
+        now: Millis,
+        unsettled: bool,
+        client: Option<SocketAddr>,
+    ) -> bool {
         let mut idle = self.idle.borrow_mut();
         // A watch that has fired was for what has been received since; the next one begins with a look.
         let silent = stream.has_been_silent() || (stream.is_silent() && stream.has_been_silent());
-        if silent && idle.len() < IDLE_PER_BACKEND_MAX {
+        if silent && idle.len() < IDLE_PER_BACKEND_MAX && !self.is_closed.get() {
             self.stats.raise(BackendLevel::Idle);
-            idle.push(Idle { stream, since: now, unsettled, client });
+            seat.park(true);
+            idle.push(Idle { stream, since: now, unsettled, client, seat });
         }
         silent
     }
@@ -106,6 +122,23 @@ impl IdlePool {
             }
             other
         });
+    }
+
+    /// Closes the one that has been idle longest, to make room for another connection. False when there is none.
+    pub fn evict(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let evicted = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        if evicted.is_some() {
+            self.stats.lower(BackendLevel::Idle);
+        }
+        evicted.is_some()
+    }
+
+    /// Closes all of them, and keeps none from now on.
+    pub fn close(&self) {
+        self.is_closed.set(true);
+        self.clear();
     }
 
     /// Closes all of them.

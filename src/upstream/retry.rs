@@ -1,6 +1,6 @@
 //! What follows a failure: another backend, the same one afresh, an answer of our own, or the end.
 //!
-//! One exhaustive function over plain values. The rule behind it: a request that may have been delivered and may
+//! One exhaustive function over plain values, and one that holds its verdict against what is left. The rule behind it: a request that may have been delivered and may
 //! change state is never delivered twice, and a response that has begun is never begun again.
 
 use crate::fault::{Fault, Kind, Phase, Side};
@@ -8,8 +8,8 @@ use crate::fault::{Fault, Kind, Phase, Side};
 /// How far the exchange had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The method is safe (GET, HEAD, OPTIONS, TRACE).
-    pub safe: bool,
+    /// It may be delivered twice: its method is safe (GET, HEAD, OPTIONS, TRACE), or the operator allows it.
+    pub repeatable: bool,
     /// All of the request is still at hand.
     pub whole: bool,
     /// Bytes of it were handed to a backend's connection.
@@ -37,7 +37,7 @@ pub enum Verdict {
 
 /// Decides.
 pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
-    let repeatable = progress.whole && !progress.response_begun && (progress.safe || !progress.sent);
+    let repeatable = progress.whole && !progress.response_begun && (progress.repeatable || !progress.sent);
     match (fault.side, fault.phase, fault.kind) {
         (_, _, Kind::Cut) => Verdict::Abort,
         (Side::Client, Phase::Connect | Phase::Request, Kind::Malformed) if progress.answerable => {
@@ -49,13 +49,48 @@ pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
         (Side::Client, ..) => Verdict::Abort,
         _ if !progress.answerable => Verdict::Abort,
         (Side::Local, ..) => Verdict::Answer(503),
-        (Side::Upstream, _, Kind::Missing) => Verdict::Answer(503),
+        (Side::Upstream, _, Kind::Missing | Kind::Full) => Verdict::Answer(503),
         (Side::Upstream, Phase::Connect, _) => Verdict::Elsewhere(503),
         (Side::Upstream, _, Kind::Silent | Kind::Exhausted) => Verdict::Answer(504),
         (Side::Upstream, _, Kind::Malformed) => Verdict::Answer(502),
         (Side::Upstream, Phase::Request, Kind::Died) if repeatable && progress.reused => Verdict::Afresh,
         (Side::Upstream, Phase::Request, Kind::Died) if repeatable => Verdict::Elsewhere(502),
         (Side::Upstream, Phase::Request | Phase::Response, Kind::Died) => Verdict::Answer(502),
+    }
+}
+
+/// What a further attempt needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The request has attempts left.
+    pub attempts_left: bool,
+    /// Somebody is left to try, or to try again.
+    pub targets_left: bool,
+}
+
+/// Why a retry that would be right is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// All attempts have been made.
+    UsedUp,
+    /// The budget is used up.
+    OverBudget,
+}
+
+/// Holds a verdict against what is left. The budget is asked, and pays, only for a retry that will be made.
+pub fn permit(verdict: Verdict, limits: Limits, budget: impl FnOnce() -> bool) -> (Verdict, Option<Stop>) {
+    let status = match verdict {
+        // Nobody would be found.
+        Verdict::Elsewhere(_) if !limits.targets_left => return (verdict, None),
+        Verdict::Elsewhere(status) => status,
+        // It died at the pool's end of a connection that had worked.
+        Verdict::Afresh => 502,
+        Verdict::Answer(_) | Verdict::Abort => return (verdict, None),
+    };
+    match (limits.attempts_left, limits.attempts_left && budget()) {
+        (false, _) => (Verdict::Answer(status), Some(Stop::UsedUp)),
+        (true, false) => (Verdict::Answer(status), Some(Stop::OverBudget)),
+        (true, true) => (verdict, None),
     }
 }
 
@@ -66,7 +101,7 @@ mod tests {
     use super::*;
 
     const SENT: Progress = Progress {
-        safe: true,
+        repeatable: true,
         whole: true,
         sent: true,
         reused: true,
@@ -79,8 +114,8 @@ mod tests {
     fn a_pooled_connection_that_died_is_replaced_for_safe_methods_only() {
         assert_eq!(verdict(DIED, SENT), Verdict::Afresh);
         assert_eq!(verdict(DIED, Progress { reused: false, ..SENT }), Verdict::Elsewhere(502));
-        assert_eq!(verdict(DIED, Progress { safe: false, ..SENT }), Verdict::Answer(502));
-        assert_eq!(verdict(DIED, Progress { safe: false, sent: false, ..SENT }), Verdict::Afresh);
+        assert_eq!(verdict(DIED, Progress { repeatable: false, ..SENT }), Verdict::Answer(502));
+        assert_eq!(verdict(DIED, Progress { repeatable: false, sent: false, ..SENT }), Verdict::Afresh);
         assert_eq!(verdict(DIED, Progress { whole: false, ..SENT }), Verdict::Answer(502));
         assert_eq!(verdict(DIED, Progress { response_begun: true, ..SENT }), Verdict::Answer(502));
     }
@@ -88,7 +123,10 @@ mod tests {
     #[test]
     fn a_refused_connection_is_retried_for_every_method() {
         let refused = Fault::upstream(Phase::Connect, Kind::Died);
-        assert_eq!(verdict(refused, Progress { safe: false, sent: false, ..SENT }), Verdict::Elsewhere(503));
+        assert_eq!(
+            verdict(refused, Progress { repeatable: false, sent: false, ..SENT }),
+            Verdict::Elsewhere(503)
+        );
     }
 
     #[test]
@@ -100,13 +138,8 @@ mod tests {
     }
 
     fn progress() -> impl Strategy<Value = Progress> {
-        any::<[bool; 6]>().prop_map(|[safe, whole, sent, reused, response_begun, answerable]| Progress {
-            safe,
-            whole,
-            sent,
-            reused,
-            response_begun,
-            answerable,
+        any::<[bool; 6]>().prop_map(|[repeatable, whole, sent, reused, response_begun, answerable]| {
+            Progress { repeatable, whole, sent, reused, response_begun, answerable }
         })
     }
 
@@ -118,10 +151,28 @@ mod tests {
             Just(Kind::Silent),
             Just(Kind::Malformed),
             Just(Kind::Missing),
+            Just(Kind::Full),
             Just(Kind::Exhausted),
             Just(Kind::Cut)
         ];
         (side, phase, kind).prop_map(|(side, phase, kind)| Fault { side, phase, kind })
+    }
+
+    #[test]
+    fn a_retry_needs_an_attempt_somebody_to_ask_and_the_budget_in_this_order() {
+        let limits = |attempts_left, targets_left| Limits { attempts_left, targets_left };
+        let unasked = || -> bool { panic!("the budget pays for a retry that is not made") };
+        for verdict in [Verdict::Elsewhere(503), Verdict::Afresh] {
+            assert_eq!(permit(verdict, limits(true, true), || true), (verdict, None));
+            let (stopped, why) = permit(verdict, limits(true, true), || false);
+            assert!(matches!(stopped, Verdict::Answer(502 | 503)) && why == Some(Stop::OverBudget));
+            assert_eq!(permit(verdict, limits(false, true), unasked).1, Some(Stop::UsedUp));
+        }
+        let nobody = permit(Verdict::Elsewhere(502), limits(true, false), unasked);
+        assert_eq!(nobody, (Verdict::Elsewhere(502), None));
+        for verdict in [Verdict::Answer(504), Verdict::Abort] {
+            assert_eq!(permit(verdict, limits(false, false), unasked), (verdict, None));
+        }
     }
 
     proptest! {
@@ -130,7 +181,7 @@ mod tests {
             let verdict = verdict(fault, progress);
             if matches!(verdict, Verdict::Afresh | Verdict::Elsewhere(_)) {
                 prop_assert!(progress.whole && !progress.response_begun && progress.answerable);
-                prop_assert!(progress.safe || !progress.sent);
+                prop_assert!(progress.repeatable || !progress.sent);
             }
             if !progress.answerable {
                 prop_assert_eq!(verdict, Verdict::Abort);

@@ -130,7 +130,9 @@ impl Worker {
     async fn live(start: Start) -> io::Result<Infallible> {
         let stats = start.peers.get(start.worker).map(|handle| Arc::clone(&handle.stats));
         let stats = stats.ok_or_else(|| io::Error::other("a worker without statistics"))?;
-        let shard = Shard::new(start.blueprint, stats, &start.backends, &start.standings, start.offset)?;
+        let place = (start.worker, start.offset);
+        let shard = Shard::new(start.blueprint, stats, &start.backends, &start.standings, place)?;
+        shard.setup().blueprint.bells.hang(start.worker, start.mailbox.doorbell().clone());
         let worker = Rc::new(Worker {
             me: start.worker,
             shard,
@@ -150,6 +152,7 @@ impl Worker {
         });
         worker.sweep_pools();
         worker.report(start.events.clone(), Arc::clone(&start.news));
+        monoio::spawn(Rc::clone(&worker.shard).watch());
         for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
         }
@@ -382,6 +385,7 @@ impl Worker {
                     }
                 }
             }
+            self.shard.look();
             let idle = self.listening.get() == 0 && self.shard.stats.level(Level::ConnectionsActive) == 0;
             let ended = self.shard.is_draining() && idle;
             if ended && !told {

@@ -2,7 +2,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Findings, Names, circuit, health, tables};
+use super::{
+    Findings, Names, circuit, health,
+    limits::{self, Bounds, Waits},
+    tables,
+};
 use crate::{
     addr::BackendAddress,
     config::{
@@ -44,6 +48,8 @@ pub(super) struct ClusterDraft {
     pub(super) send_proxy: Option<Place>,
     /// The operator gave the key of its cookie.
     pub(super) key_given: bool,
+    /// What its requests may wait for.
+    pub(super) waits: Waits,
 }
 
 /// Reads every cluster.
@@ -84,6 +90,8 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     let health = cluster.health.given().map(|table| health::health(findings, table).into());
     let (backends, addresses, backend_places) = backends(findings, cluster, &place);
     health::fits(findings, &cluster.health, &addresses);
+    let is_limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
+    let (queue_max, queue_timeout) = limits::queue(findings, cluster);
     let sources = cluster.source.get().map(|list| list.values().copied().collect()).unwrap_or_default();
     ClusterDraft {
         plan: ClusterPlan {
@@ -94,6 +102,9 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
             slow_start: findings.duration(&cluster.slow_start, Duration::ZERO, &SLOW_START),
             sticky,
             health,
+            queue_max,
+            queue_timeout,
+            retries: limits::retries(findings, cluster),
             backends,
             send_proxy: cluster.send_proxy.get().copied(),
             sources,
@@ -107,6 +118,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
         health: cluster.health.place().cloned(),
         send_proxy: cluster.send_proxy.place().cloned(),
         key_given,
+        waits: Waits::of(findings, cluster, is_limited),
     }
 }
 
@@ -120,13 +132,14 @@ fn backends(findings: &mut Findings<'_>, cluster: &Cluster, place: &Place) -> Ba
             "the cluster has no backend: write a line such as `backend = [\"10.0.0.1:8080\"]`",
         );
     }
+    let bounds = Bounds::of_cluster(findings, cluster);
     let mut names = Names::default();
     for name in items.iter().filter_map(|item| item.value.0.name.given()) {
         names.claim(findings, "backend", name);
     }
     let (mut plans, mut addresses, mut places) = (Vec::new(), Vec::<BackendAddress>::new(), Vec::new());
     for At { place, value } in items {
-        let Some((plan, address)) = backend(findings, &mut names, &value.0, place) else { continue };
+        let Some((plan, address)) = backend(findings, &mut names, bounds, &value.0, place) else { continue };
         if addresses.iter().any(|known| known.same_target(&address)) {
             let authority = address.authority();
             findings.mistake(place, format!("backend `{authority}` is named twice: name it once, with a `weight` of 2 for a larger share"));
@@ -143,6 +156,7 @@ fn backends(findings: &mut Findings<'_>, cluster: &Cluster, place: &Place) -> Ba
 fn backend(
     findings: &mut Findings<'_>,
     names: &mut Names,
+    bounds: Bounds,
     table: &Backend,
     place: &Place,
 ) -> Option<(BackendPlan, BackendAddress)> {
@@ -161,12 +175,15 @@ fn backend(
         Some(name) => name.0.clone(),
         None => names.invent(&address.authority(), place),
     };
+    let (max_requests, max_connections) = bounds.of_backend(findings, table);
     let plan = BackendPlan {
         name: name.into(),
         endpoints: address.literal().into_iter().collect(),
         weight: address.weight,
         backup: table.backup.get().copied().unwrap_or(false),
         duty: table.state.get().copied().unwrap_or_default(),
+        max_requests,
+        max_connections,
     };
     Some((plan, address))
 }

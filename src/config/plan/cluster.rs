@@ -29,6 +29,12 @@ pub struct ClusterPlan {
     pub sticky: Option<Sticky>,
     /// How its backends are probed; `None` probes nobody.
     pub health: Option<Arc<HealthPlan>>,
+    /// How many requests or connections may wait for room at its backends, over all workers; 0 lets nobody wait.
+    pub queue_max: usize,
+    /// How long each of them may wait, at least a millisecond.
+    pub queue_timeout: Duration,
+    /// How often a request is tried, and which.
+    pub retries: Retries,
     /// At least one backend.
     pub backends: Vec<BackendPlan>,
     /// The PROXY protocol header each connection to its backends begins with.
@@ -124,7 +130,47 @@ pub struct BackendPlan {
     pub backup: bool,
     /// What the operator wants it to do.
     pub duty: Duty,
+    /// Requests, tunnels and flows in progress there at most, over all workers; 0 has no limit.
+    pub max_requests: u32,
+    /// Connections open to it at most, idle ones included, over all workers; 0 has no limit.
+    pub max_connections: u32,
 }
+
+/// How often a request is tried, and which may be tried again after they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Attempts for each request, 1 to [`crate::limits::ATTEMPTS_MAX`].
+    pub attempts: usize,
+    /// Before backends that could not be connected to are tried again; at least a millisecond.
+    pub pause: Duration,
+    /// Retries in percent of the requests.
+    pub budget_percent: u32,
+    /// Retries that are allowed each second in any case, over all workers.
+    pub per_second_min: u32,
+    /// PUT and DELETE may be sent again.
+    pub idempotent: bool,
+    /// What has an `Idempotency-Key` may be sent again.
+    pub idempotency_key: bool,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries {
+            attempts: crate::limits::ATTEMPTS_USUAL,
+            pause: Duration::from_millis(10),
+            budget_percent: 20,
+            per_second_min: 3,
+            idempotent: false,
+            idempotency_key: false,
+        }
+    }
+}
+
+/// How many may wait, unless the operator says otherwise.
+pub const QUEUE_USUAL: usize = 1024;
+
+/// How long they may wait, unless the operator says otherwise.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a hashing algorithm looks at. A request without it is hashed by the client's address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -243,6 +243,25 @@ impl Exchange {
         Poll::Pending
     }
 
+    /// True when the client has gone away while no backend has its request. One whose body still comes may have ended
+    /// its direction behind it; it is gone when the connection is broken.
+    pub(super) fn has_lost_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> bool {
+        self.put_ahead(session);
+        while self.upload.is_received() {
+            let full = session.inbox.as_mut().is_some_and(|inbox| inbox.space().is_empty());
+            if full || session.client.poll_readable(cx).is_pending() {
+                break;
+            }
+            match session.receive() {
+                Ok(0) => return true,
+                Ok(count) => session.shard.stats.add(Count::ClientReceivedBytes, count as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return true,
+            }
+        }
+        session.client.poll_over(cx).is_ready()
+    }
+
     /// What the client sent behind its request is the beginning of the next one, even while this one's last bytes
     /// are still on their way.
     pub(super) fn put_ahead(&mut self, session: &mut Session) {

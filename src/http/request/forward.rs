@@ -52,7 +52,7 @@ pub(super) fn forward(passed: &Passed<'_, '_>, parsed: &[Header<'_>], fields: &[
                 origin.policy.trust_forwarded && !edits.removes(field.name.as_bytes())
             }
             Known::TransferEncoding | Known::Connection | Known::Hop => false,
-            Known::Date | Known::Other => {
+            Known::Date | Known::IdempotencyKey | Known::Other => {
                 !seen.options.nominates(field.name.as_bytes()) && !edits.removes(field.name.as_bytes())
             }
         };
