@@ -4,7 +4,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, rc::Rc};
 
-use super::{backend::Backend, line::Line, tried::Tried};
+use super::{attempt::Role, backend::Backend, line::Line, tried::Tried};
 use crate::{
     balance::selector::{Request, Selector},
     io::alarm::Millis,
@@ -40,20 +40,33 @@ impl Members {
         Some(index)
     }
 
-    /// Picks one that has room, and takes a place there. Tells whether it is fit, and no last resort.
-    pub(super) fn choose(&mut self, request: Request<'_>, line: &Line) -> Option<(usize, bool)> {
+    /// Picks one that has room, and takes a place there. Who has been let down once is not used for a trial while there is
+    /// anybody else to ask.
+    pub(super) fn choose(
+        &mut self,
+        tried: &Tried,
+        key: u64,
+        now: Millis,
+        line: &Line,
+    ) -> Option<(usize, Role)> {
+        let request = Request { key, tried: tried.indices(), now };
+        let is_first = request.tried.is_empty();
+        if is_first && let Some(index) = self.begin_trial(tried) {
+            return Some((index, Role::Trial));
+        }
         loop {
-            let fit = self.selector.pick(request);
-            // While a fit one is only full, it is better to wait for it than to try one that ails.
-            let waits = fit.is_none() && line.has_full() && self.selector.has_fit_besides(request.tried);
-            let index = match fit {
-                None if waits => return None,
-                None => self.selector.pick_ailing(request)?,
-                Some(fit) => fit,
+            let (index, role) = match self.selector.pick(request) {
+                Some(index) => (index, Role::Usual),
+                // While a fit one is only full, it is better to wait for it than to try one that ails.
+                None if line.has_full() && self.selector.has_fit_besides(request.tried) => return None,
+                None => match (!is_first).then(|| self.begin_trial(tried)).flatten() {
+                    Some(index) => return Some((index, Role::Trial)),
+                    None => (self.selector.pick_ailing(request)?, Role::LastResort),
+                },
             };
             let room = self.backends.get(index)?.room();
             if room.enter() {
-                return Some((index, fit.is_some()));
+                return Some((index, role));
             }
             line.fill(room);
             self.selector.finished(index);

@@ -42,11 +42,7 @@ use self::{
     tried::Tried,
 };
 use crate::{
-    balance::{
-        layout::Layout,
-        roster::Fitness,
-        selector::{Request, Selector},
-    },
+    balance::{layout::Layout, roster::Fitness, selector::Selector},
     config::plan::{ClusterPlan, cluster::OnDown},
     health::standing::{Failure, Standing, TrialEnd},
     io::{
@@ -210,15 +206,7 @@ impl Cluster {
             }
             self.line.refresh(|index| members.selector.set_full(index, false));
         }
-        let trial = if members.trials.is_empty() { None } else { members.begin_trial(tried) };
-        let request = Request { key, tried: tried.indices(), now };
-        let (index, role) = match trial {
-            Some(index) => (index, Role::Trial),
-            None => {
-                let (index, is_fit) = members.choose(request, &self.line)?;
-                (index, if is_fit { Role::Usual } else { Role::LastResort })
-            }
-        };
+        let (index, role) = members.choose(tried, key, now, &self.line)?;
         tried.add(index);
         let backend = members.backends.get(index)?;
         backend.stats().count(BackendCount::Picks);
@@ -440,6 +428,19 @@ mod tests {
             assert!(!names(&cluster, 1, now + later).contains(&name), "asked again after {later} ms");
         }
         assert!(names(&cluster, 3, now + 1_000).contains(&name), "never asked again");
+    }
+
+    #[test]
+    fn a_request_is_one_trial_at_the_most_unless_nobody_else_is_left() {
+        let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        let now = alarm::now();
+        for index in [0, 1] {
+            cluster.told(index, Standing::Trial, now);
+        }
+        let mut tried = Tried::default();
+        let attempts: Vec<_> = std::iter::from_fn(|| cluster.pick(&mut tried, 0, now)).collect();
+        let names: Vec<_> = attempts.iter().map(|attempt| attempt.backend().name()).collect();
+        assert_eq!(names, ["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:2"]);
     }
 
     #[test]
