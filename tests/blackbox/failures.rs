@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::load::Sample;
 use crate::support::ringway::message;
 use crate::support::stats::backends;
-use crate::support::{Client, Configured, Load, Process, Work, eventually};
+use crate::support::{Backend, Client, Configured, Load, Process, Work, eventually, refusing_address};
 
 /// Probes that see what happens here while it happens.
 const PROBES: &str = "[cluster.health]\npath = \"/health\"\ninterval = \"200ms\"\nfast_interval = \"50ms\"\n";
@@ -28,14 +28,20 @@ fn processes() -> [Process; 3] {
     [Process::start(), Process::start(), Process::start()]
 }
 
+fn places(processes: &[Process]) -> Vec<String> {
+    processes.iter().map(|process| process.place.clone()).collect()
+}
+
 /// Two workers in front of these.
-fn in_front_of(processes: &[Process], rest: &str) -> Configured {
-    let places: Vec<_> = processes.iter().map(|process| &*process.place).collect();
-    let text = format!(
+fn in_front_of(places: &[String], rest: &str) -> Configured {
+    Configured::start(2, &file(places, rest))
+}
+
+fn file(places: &[String], rest: &str) -> String {
+    format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[defaults]\nresponse_timeout = \"500ms\"\n[[cluster]]\n\
          backend = {places:?}\n{rest}"
-    );
-    Configured::start(2, &text)
+    )
 }
 
 /// Statistics by the admin HTTP: asked for so often, they would drown the log.
@@ -66,7 +72,7 @@ fn wait_all_at_work(ringway: &Configured) {
 
 fn rolling_restart(end: fn(&mut Process), probes: &str) {
     let mut processes = processes();
-    let ringway = in_front_of(&processes, probes);
+    let ringway = in_front_of(&places(&processes), probes);
     let load = Load::start(ringway.address(), GETTERS);
     let mut rounds = 0;
     load.wait_more(500);
@@ -118,7 +124,7 @@ fn check_posts(posts: &[Sample], processes: &[Process]) {
 fn killing(probes: &str) {
     const POSTERS: usize = 6;
     let mut processes = processes();
-    let ringway = in_front_of(&processes, probes);
+    let ringway = in_front_of(&places(&processes), probes);
     let load = Load::start(ringway.address(), &[(Work::Get, 6), (Work::GetOnce, 2), (Work::Post, POSTERS)]);
     let mut kills = Vec::new();
     for turn in 0..6 {
@@ -167,7 +173,7 @@ fn go_on(load: &Load, begun: Instant, time: Duration) {
 fn zombie(probes: &str) {
     let promised = (Duration::from_secs(3), Duration::from_millis(50));
     let mut processes = processes();
-    let ringway = in_front_of(&processes, probes);
+    let ringway = in_front_of(&places(&processes), probes);
     let load = Load::start(ringway.address(), GETTERS);
     load.wait_more(2_000);
     let stopped = Instant::now();
@@ -238,7 +244,7 @@ fn recovery(processes: &mut [Process], ringway: &Configured, turn: usize, out: &
 
 fn all_down(rest: &str, out: &str) {
     let mut processes = processes();
-    let ringway = in_front_of(&processes, rest);
+    let ringway = in_front_of(&places(&processes), rest);
     let mut took: Vec<_> = (0..3).map(|turn| recovery(&mut processes, &ringway, turn, out)).collect();
     took.sort();
     // The median again.
@@ -264,7 +270,7 @@ fn when_all_are_down_the_answer_is_503_at_once_and_a_trial_ends_that() {
 fn flapping(probes: &str) {
     const FLAPS: u32 = 6;
     let mut processes = processes();
-    let ringway = in_front_of(&processes, probes);
+    let ringway = in_front_of(&places(&processes), probes);
     let load = Load::start(ringway.address(), GETTERS);
     load.wait_more(500);
     let (begun, half) = (Instant::now(), Duration::from_millis(500));
@@ -290,4 +296,28 @@ fn a_flapping_backend_is_not_noticed() {
 #[test]
 fn a_flapping_backend_is_not_noticed_with_probes() {
     flapping(PROBES);
+}
+
+/// The trials of many that were ejected together fall due together: no request is used for more than one of them while
+/// there are others to ask.
+#[test]
+fn trials_of_many_at_a_time_cost_nobody_an_answer() {
+    let dead: Vec<_> = (0..8).map(|_| refusing_address()).collect();
+    let good = [Backend::well_behaved("good"), Backend::well_behaved("good")];
+    let dead_places = dead.iter().map(|(_socket, address)| address.to_string());
+    let places: Vec<_> = dead_places.chain(good.iter().map(|good| good.place.clone())).collect();
+    let circuit = "circuit = { failures = 1, open = \"100ms\", open_max = \"100ms\" }\n";
+    // A busy machine may keep a thread of the test waiting for half a second.
+    let ringway = Configured::start(2, &file(&places, circuit).replace("500ms", "5s"));
+    eventually("the dead are out", || {
+        ringway.get("/");
+        states(&ringway)[..dead.len()].iter().all(|state| state != "up").then_some(())
+    });
+    let all_good = || (0..100).all(|_| ringway.get("/").status == 200).then_some(());
+    eventually("both workers know", all_good);
+    let load = Load::start(ringway.address(), GETTERS);
+    let tried = || backends(&stats(&ringway)["total"])[0]["counters"]["picks"].as_u64().unwrap();
+    let before = tried();
+    eventually("many trials", || (tried() > before + 20).then_some(()));
+    load.stop().check_flawless(1_000);
 }
