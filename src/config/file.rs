@@ -142,8 +142,8 @@ tables! {
 
     /// The circuit breaker of each backend: open after failures in a row, then one trial at a time.
     Circuit {
-        /// Failures in a row that eject a backend: connections refused or not made in time, responses that do not begin in time, break off or are no HTTP; `0` ejects nobody.
-        failures: u16 = 3,
+        /// Failures in a row that eject a backend: connections refused or not made in time, responses that do not begin in time, break off or are no HTTP; `0` ejects nobody. Without it 3, but 0 in a cluster of one backend, as nobody else could do its work.
+        failures: u16,
         /// Failures further apart than this are not in a row.
         window: Duration = "10s",
         /// How long it is ejected at first; twice as long each time it fails again.

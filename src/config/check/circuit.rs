@@ -16,10 +16,10 @@ const FAILURES: RangeInclusive<u16> = 0..=10_000;
 const PERCENT: RangeInclusive<u16> = 0..=100;
 const REQUESTS: RangeInclusive<u16> = 1..=u16::MAX;
 
-/// Reads the table, or its defaults if there is none.
-pub(super) fn read(findings: &mut Findings<'_>, table: Option<&Circuit>) -> CircuitPlan {
-    let Some(table) = table else { return CircuitPlan::default() };
-    let default = CircuitPlan::default();
+/// Reads the table of a cluster with so many backends, or its defaults if there is none.
+pub(super) fn read(findings: &mut Findings<'_>, table: Option<&Circuit>, backends: usize) -> CircuitPlan {
+    let default = CircuitPlan::for_backends(backends);
+    let Some(table) = table else { return default };
     let plan = CircuitPlan {
         failures: number(findings, &table.failures, default.failures, &FAILURES),
         window: findings.duration(&table.window, default.window, &WINDOW),

@@ -91,6 +91,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     let (backends, addresses, backend_places) = backends(findings, cluster, &place);
     health::fits(findings, &cluster.health, &addresses);
     let is_limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
+    let circuit = circuit::read(findings, cluster.circuit.get(), backends.len());
     let (queue_max, queue_timeout) = limits::queue(findings, cluster);
     let sources = cluster.source.get().map(|list| list.values().copied().collect()).unwrap_or_default();
     ClusterDraft {
@@ -108,7 +109,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
             backends,
             send_proxy: cluster.send_proxy.get().copied(),
             sources,
-            circuit: circuit::read(findings, cluster.circuit.get()),
+            circuit,
             on_down: cluster.on_down.get().copied().unwrap_or_default(),
         },
         addresses,

@@ -84,6 +84,13 @@ impl Default for CircuitPlan {
 }
 
 impl CircuitPlan {
+    /// What is right for a cluster with so many backends, unless its operator says otherwise: an only one is not
+    /// ejected, since nobody else could do its work.
+    pub fn for_backends(backends: usize) -> Self {
+        let plan = CircuitPlan::default();
+        CircuitPlan { failures: if backends > 1 { plan.failures } else { 0 }, ..plan }
+    }
+
     /// The rules of the circuit breaker.
     pub fn rules(&self) -> circuit::Rules {
         circuit::Rules {
@@ -228,4 +235,14 @@ pub enum SameSite {
     Lax,
     /// `None`, which browsers take with `Secure` only.
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_backend_is_not_ejected_unless_that_is_wanted() {
+        assert_eq!([1, 2, 9].map(|backends| CircuitPlan::for_backends(backends).failures), [0, 3, 3]);
+    }
 }
