@@ -129,7 +129,8 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         OnDown::Keep => "keep",
         OnDown::Close => "close",
     };
-    let Retries { attempts, pause, budget_percent, per_second_min, idempotent, idempotency_key } = retries;
+    let Retries { attempts, pause, budget_percent, per_second_min, idempotent, late, idempotency_key } =
+        retries;
     let limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).into();
     let backends = backends.iter().zip(addresses).map(|(backend, address)| backend_table(backend, address));
@@ -152,6 +153,7 @@ fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given:
         ("retry_budget", Some((*budget_percent).into())),
         ("retry_min_per_second", Some((*per_second_min).into())),
         ("retry_idempotent", Some((*idempotent).into())),
+        ("retry_response_timeout", Some((*late).into())),
         ("retry_idempotency_key", Some((*idempotency_key).into())),
         ("backend", Some(Tree::Tables(backends.collect()))),
     ])

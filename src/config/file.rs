@@ -116,6 +116,8 @@ tables! {
         retry_min_per_second: u32 = 3,
         /// Send PUT and DELETE again when a connection died before their response. Safe methods always are.
         retry_idempotent: bool = false,
+        /// Also send a request again, to another backend, when the response did not begin in time; only those that may be sent again when a connection died. Each attempt may take the response timeout.
+        retry_response_timeout: bool = false,
         /// Send again, whatever its method, a request with an `Idempotency-Key`.
         retry_idempotency_key: bool = false,
         /// The backends: addresses such as `10.0.0.1:8080` or `http://web:80;weight=3`, or tables.

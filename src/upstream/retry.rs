@@ -10,6 +10,8 @@ use crate::fault::{Fault, Kind, Phase, Side};
 pub struct Progress {
     /// It may be delivered twice: its method is safe (GET, HEAD, OPTIONS, TRACE), or the operator allows it.
     pub repeatable: bool,
+    /// A response that does not begin in time is a reason to ask somebody else.
+    pub retries_late: bool,
     /// All of the request is still at hand.
     pub whole: bool,
     /// Bytes of it were handed to a backend's connection.
@@ -51,6 +53,9 @@ pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
         (Side::Local, ..) => Verdict::Answer(503),
         (Side::Upstream, _, Kind::Missing | Kind::Full) => Verdict::Answer(503),
         (Side::Upstream, Phase::Connect, _) => Verdict::Elsewhere(503),
+        (Side::Upstream, Phase::Request, Kind::Silent) if repeatable && progress.retries_late => {
+            Verdict::Elsewhere(504)
+        }
         (Side::Upstream, _, Kind::Silent | Kind::Exhausted) => Verdict::Answer(504),
         (Side::Upstream, _, Kind::Malformed) => Verdict::Answer(502),
         (Side::Upstream, Phase::Request, Kind::Died) if repeatable && progress.reused => Verdict::Afresh,
@@ -102,6 +107,7 @@ mod tests {
 
     const SENT: Progress = Progress {
         repeatable: true,
+        retries_late: false,
         whole: true,
         sent: true,
         reused: true,
@@ -137,10 +143,32 @@ mod tests {
         assert_eq!(verdict(Fault::local(Phase::Connect, Kind::Exhausted), SENT), Verdict::Answer(503));
     }
 
+    #[test]
+    fn a_late_response_is_asked_for_elsewhere_if_the_operator_says_so_and_it_may_be() {
+        let late = Fault::upstream(Phase::Request, Kind::Silent);
+        let wanted = Progress { retries_late: true, ..SENT };
+        assert_eq!(verdict(late, wanted), Verdict::Elsewhere(504));
+        for not in [
+            Progress { repeatable: false, ..wanted },
+            Progress { whole: false, ..wanted },
+            Progress { response_begun: true, ..wanted },
+        ] {
+            assert_eq!(verdict(late, not), Verdict::Answer(504));
+        }
+    }
+
     fn progress() -> impl Strategy<Value = Progress> {
-        any::<[bool; 6]>().prop_map(|[repeatable, whole, sent, reused, response_begun, answerable]| {
-            Progress { repeatable, whole, sent, reused, response_begun, answerable }
-        })
+        any::<[bool; 7]>().prop_map(
+            |[repeatable, retries_late, whole, sent, reused, response_begun, answerable]| Progress {
+                repeatable,
+                retries_late,
+                whole,
+                sent,
+                reused,
+                response_begun,
+                answerable,
+            },
+        )
     }
 
     fn fault() -> impl Strategy<Value = Fault> {

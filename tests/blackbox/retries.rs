@@ -157,3 +157,37 @@ fn what_may_change_something_is_sent_again_only_when_the_operator_says_so() {
         request.whole().bytes == b"body" && request.head.values("idempotency-key").len() < 2
     }));
 }
+
+#[test]
+fn a_response_that_is_late_is_asked_for_elsewhere_only_when_the_operator_says_so() {
+    let silent = Backend::scripted(|connection| {
+        connection.request();
+        connection.wait_closed();
+    });
+    let good = Backend::well_behaved("good");
+    let with = |keys: &str, backends: &[&Backend]| {
+        let places: Vec<_> = backends.iter().map(|backend| backend.place.as_str()).collect();
+        let text = text("", keys, &places);
+        Configured::start(1, &format!("{text}[defaults]\nresponse_timeout = \"100ms\"\n"))
+    };
+    let wanted = "retry_response_timeout = true";
+    for (keys, backends, get, post) in [
+        ("", &[&silent, &good][..], 504, 504),
+        (wanted, &[&silent, &good], 200, 504),
+        (wanted, &[&silent], 504, 504),
+    ] {
+        let ringway = with(keys, backends);
+        assert_eq!((ringway.get("/").status, ask(&ringway, "POST", "")), (get, post), "{keys}");
+        let stats = ringway.wait_quiet();
+        assert_eq!(stats.counter("retries_replay"), u64::from(get == 200));
+        assert_eq!(stats.counter("fault_upstream_timeout"), 2);
+    }
+    // The rest of what was asked has been refused since, and 504 is still the truth.
+    let (_socket, refusing) = refusing_address();
+    let places = [silent.place.as_str(), &refusing.to_string()];
+    let ringway = Configured::start(
+        1,
+        &format!("{}[defaults]\nresponse_timeout = \"100ms\"\n", text("", wanted, &places)),
+    );
+    assert_eq!(ringway.get("/").status, 504);
+}

@@ -68,6 +68,7 @@ pub(super) fn retries(findings: &mut Findings<'_>, cluster: &Cluster) -> Retries
         budget_percent: findings.number(&cluster.retry_budget, usual.budget_percent, &BUDGET),
         per_second_min: findings.number(&cluster.retry_min_per_second, usual.per_second_min, &PER_SECOND),
         idempotent: cluster.retry_idempotent.get().copied().unwrap_or(usual.idempotent),
+        late: cluster.retry_response_timeout.get().copied().unwrap_or(usual.late),
         idempotency_key: cluster.retry_idempotency_key.get().copied().unwrap_or(usual.idempotency_key),
     };
     if let Some(place) = cluster.attempts.place()

@@ -156,6 +156,8 @@ pub struct Retries {
     pub per_second_min: u32,
     /// PUT and DELETE may be sent again.
     pub idempotent: bool,
+    /// A response that does not begin in time is a reason to send again.
+    pub late: bool,
     /// What has an `Idempotency-Key` may be sent again.
     pub idempotency_key: bool,
 }
@@ -168,6 +170,7 @@ impl Default for Retries {
             budget_percent: 20,
             per_second_min: 3,
             idempotent: false,
+            late: false,
             idempotency_key: false,
         }
     }

@@ -88,7 +88,9 @@ impl Exchange {
             };
             self.blame(session, fault, reused);
             // Once a request may have been delivered, nobody else's refusal makes that undone.
-            unavailable = if self.upload.has_sent() { 502 } else { unavailable };
+            if self.upload.has_sent() {
+                unavailable = after(unavailable, if fault.kind == Kind::Silent { 504 } else { 502 });
+            }
             let wanted = self.decide(session, fault, reused, course.retries());
             let verdict = match &self.attempt {
                 Some(attempt) => course.permit(wanted, fault, attempt, &session.shard),
@@ -104,9 +106,9 @@ impl Exchange {
                 && self.attempt.as_ref().is_some_and(|attempt| attempt.is_welcome());
             match verdict {
                 Verdict::Afresh => {}
-                Verdict::Elsewhere(status) => unavailable = unavailable.min(status),
+                Verdict::Elsewhere(status) => unavailable = after(unavailable, status),
                 Verdict::Answer(status) if verdict != wanted => {
-                    let status = unavailable.min(status);
+                    let status = after(unavailable, status);
                     return Box::pin(self.unplaced(session, Unplaced::Nobody, status)).await;
                 }
                 Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
@@ -172,6 +174,7 @@ impl Exchange {
             || request.method == Method::Idempotent && retries.idempotent;
         let progress = Progress {
             repeatable: request.method.is_safe() || allowed,
+            retries_late: retries.late,
             whole: upload.is_whole() || !upload.has_sent(),
             sent: upload.has_sent(),
             reused,
@@ -186,4 +189,10 @@ impl Exchange {
         (self.upload_broken, self.upload_reset) = (false, false);
         verdict
     }
+}
+
+/// What is said in the end when nobody is left: 503 only if nothing can have been delivered, else the first failure of which
+/// that is not so.
+fn after(unavailable: u16, status: u16) -> u16 {
+    if unavailable == 503 { status } else { unavailable }
 }
