@@ -75,7 +75,7 @@ impl Board {
                     holder: None,
                     state: State::Up,
                     reason: String::new(),
-                    told: vec![Standing::Up; workers],
+                    told: vec![Some(Standing::Up); workers],
                 };
                 let mut ward = kept.map_or_else(fresh, |ward| (*ward).clone());
                 ward.duty = backend.duty;
@@ -150,7 +150,7 @@ impl Board {
         if let Some(end) = seen.trial
             && ward.holder.is_some_and(|holder| holder.worker == worker)
         {
-            ward.holder = None;
+            ward.ends_trial(worker);
             if ward.circuit.phase() == Phase::HalfOpen {
                 match end {
                     TrialEnd::Succeeded => {
@@ -267,7 +267,7 @@ impl Board {
             reason.clone_into(&mut ward.reason);
         }
         let differs: Vec<usize> = (0..workers)
-            .filter(|worker| ward.told.get(*worker) != Some(&ward.standing(*worker, everybody)))
+            .filter(|worker| !ward.has_told(*worker, ward.standing(*worker, everybody)))
             .collect();
         for worker in differs {
             self.untold.get_mut(worker).map(|untold| untold.insert(place));
@@ -321,7 +321,7 @@ impl Board {
         let standing = |place: &Place| {
             let (ring, ward) = (self.clusters.get(place.0)?, self.ward(*place)?);
             let standing = ward.standing(worker, ring.everybody);
-            (ward.told.get(worker) != Some(&standing)).then_some((*place, standing))
+            (!ward.has_told(worker, standing)).then_some((*place, standing))
         };
         self.untold.get(worker).into_iter().flatten().filter_map(standing).collect()
     }
@@ -467,6 +467,16 @@ mod tests {
             }
             assert!(holder(&mut board).is_some());
         }
+    }
+
+    #[test]
+    fn a_worker_whose_trial_came_to_nothing_may_try_again() {
+        let mut board = Board::new(&plan(|_| ()), 1, None, 0);
+        board.observed(0, &seen(3), 0);
+        board.tick(1_000);
+        assert_eq!(holder(&mut board), Some(0));
+        board.observed(0, &ended(TrialEnd::Unused), 1_010);
+        assert_eq!(holder(&mut board), Some(0), "it is told once more");
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub(super) struct Ward {
     pub(super) holder: Option<Holder>,
     pub(super) state: State,
     pub(super) reason: String,
-    /// What each worker was told last.
-    pub(super) told: Vec<Standing>,
+    /// What each worker was told last; `None` once it has used up what it was told.
+    pub(super) told: Vec<Option<Standing>>,
 }
 
 impl Ward {
@@ -47,9 +47,20 @@ impl Ward {
         }
     }
 
+    /// A worker has come to the end of its trial. It has to be told of the next one, even if that is its own again.
+    pub(super) fn ends_trial(&mut self, worker: usize) {
+        self.told.get_mut(worker).into_iter().for_each(|told| *told = None);
+        self.holder = None;
+    }
+
+    /// True when a worker was told that last.
+    pub(super) fn has_told(&self, worker: usize, standing: Standing) -> bool {
+        self.told.get(worker) == Some(&Some(standing))
+    }
+
     /// A worker is told now how it stands.
     pub(super) fn tell(&mut self, worker: usize, standing: Standing) {
-        self.told.get_mut(worker).into_iter().for_each(|told| *told = standing);
+        self.told.get_mut(worker).into_iter().for_each(|told| *told = Some(standing));
         if let Some(holder) = self.holder.as_mut().filter(|holder| holder.worker == worker) {
             holder.is_told |= standing == Standing::Trial;
         }
