@@ -51,10 +51,10 @@ use ringway::{
     sys::ring,
     worker::{
         mailbox::{Command, Handle, Mailbox},
+        outbox::Outbox,
         run::{Event, Start, spawn},
     },
 };
-use tokio::sync::Notify;
 
 /// Exchanges before counting: pools, scratch space and the ring have their sizes then.
 const WARM_UP: usize = 200;
@@ -171,8 +171,7 @@ impl Worker {
             mailbox,
             peers: vec![handle.clone(); worker + 1],
             offset: 0,
-            events: sender,
-            news: Arc::new(Notify::new()),
+            outbox: Outbox::new(worker, sender, Arc::default()),
         };
         spawn(start).unwrap();
         let event = events.recv_timeout(PATIENCE);

@@ -28,6 +28,7 @@ use crate::{
     sys::{ring, socket},
     worker::{
         mailbox::{Handle, Mailbox},
+        outbox::Outbox,
         run::{Event, Start, spawn},
     },
 };
@@ -148,8 +149,7 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
             mailbox,
             peers: handles.clone(),
             offset: seed.wrapping_add(worker),
-            events: sender.clone(),
-            news: Arc::clone(&news),
+            outbox: Outbox::new(worker, sender.clone(), Arc::clone(&news)),
         };
         spawn(start).map_err(runtime)?;
     }

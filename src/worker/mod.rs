@@ -2,4 +2,5 @@
 
 pub mod contain;
 pub mod mailbox;
+pub mod outbox;
 pub mod run;

@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::TrySendError;
 use monoio::{IoUringDriver, RuntimeBuilder};
-use tokio::sync::Notify;
 
 use super::{
     contain::contain,
     mailbox::{Command, Handle, Mailbox, Renewal},
+    outbox::Outbox,
 };
 use crate::{
     blueprint::Blueprint,
@@ -82,15 +82,13 @@ pub struct Start {
     /// Where rotating selectors start.
     pub offset: usize,
     /// Where events go.
-    pub events: Sender<(usize, Event)>,
-    /// Wakes control for them.
-    pub news: Arc<Notify>,
+    pub outbox: Outbox,
 }
 
 /// Starts the thread.
 pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{}", start.worker)).spawn(move || {
-        let (worker, events, news) = (start.worker, start.events.clone(), Arc::clone(&start.news));
+        let outbox = start.outbox.clone();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(start)));
         let why = match outcome {
             Ok(Ok(never)) => match never {},
@@ -98,8 +96,7 @@ pub fn spawn(start: Start) -> io::Result<std::thread::JoinHandle<()>> {
             Err(_) => "internal error (panic) outside a connection".to_owned(),
         };
         // Control reads until every worker has ended, so there is always room for a last word.
-        let _ = events.try_send((worker, Event::Failed(why)));
-        news.notify_one();
+        outbox.tell(Event::Failed(why));
     })
 }
 
@@ -144,26 +141,19 @@ impl Worker {
             listeners: RefCell::default(),
         });
         worker.keep_time()?;
-        let (events, news) = (start.events.clone(), Arc::clone(&start.news));
+        let outbox = start.outbox.clone();
         monoio::spawn(async move {
             let Err(error) = ready::watch().await;
-            let _ = events.try_send((start.worker, Event::Failed(format!("lost its connections: {error}"))));
-            news.notify_one();
+            outbox.tell(Event::Failed(format!("lost its connections: {error}")));
         });
         worker.sweep_pools();
-        worker.report(start.events.clone(), Arc::clone(&start.news));
+        worker.report(start.outbox.clone());
         monoio::spawn(Rc::clone(&worker.shard).watch());
         for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
         }
-        let _ = start.events.try_send((start.worker, Event::Ready));
-        start.news.notify_one();
-        worker
-            .read_mail(|event| {
-                let _ = start.events.try_send((start.worker, event));
-                start.news.notify_one();
-            })
-            .await
+        start.outbox.tell(Event::Ready);
+        worker.read_mail(|event| start.outbox.tell(event)).await
     }
 
     /// The one timer: sweeps the deadlines.
@@ -201,15 +191,14 @@ impl Worker {
     }
 
     /// Tells control what was seen of backends, in batches.
-    fn report(&self, events: Sender<(usize, Event)>, news: Arc<Notify>) {
-        let (me, shard) = (self.me, Rc::clone(&self.shard));
+    fn report(&self, outbox: Outbox) {
+        let shard = Rc::clone(&self.shard);
         monoio::spawn(async move {
             let alarm = shard.alarms.register();
             loop {
                 shard.reports.wait().await;
                 // A full queue keeps them for the next time.
-                shard.reports.flush(|batch| events.try_send((me, Event::Observed(batch))).is_ok());
-                news.notify_one();
+                shard.reports.flush(|batch| outbox.report(batch));
                 alarm.set(REPORT_PAUSE);
                 let waited = alarm.bound(|cx| {
                     alarm.attach(cx.waker());
