@@ -23,6 +23,8 @@ pub mod proxy_protocol;
 pub mod relay;
 pub mod route;
 pub mod shard;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 pub mod sticky;
 pub mod syntax;

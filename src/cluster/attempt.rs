@@ -55,6 +55,12 @@ impl Attempt {
         &self.cluster
     }
 
+    /// True while it is to show whether an ejected backend is back.
+    #[cfg(test)]
+    pub(crate) fn is_trial(&self) -> bool {
+        self.is_trial.get()
+    }
+
     /// A connection was made, to the endpoint at this place.
     pub fn connected(&self, place: usize, now: Millis) {
         self.backend.connected(place);

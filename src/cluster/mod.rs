@@ -177,6 +177,12 @@ impl Cluster {
         self.len() == 0
     }
 
+    /// What a backend has in flight from this worker.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self, index: usize) -> u32 {
+        self.members.borrow().selector.in_flight(index)
+    }
+
     /// The key of a client, for the hashing algorithms.
     pub fn key_of_client(&self, address: IpAddr) -> u64 {
         self.members.borrow().selector.layout().key_of_client(address)

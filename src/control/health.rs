@@ -106,6 +106,12 @@ impl Health {
         }
     }
 
+    /// True when all that the workers should know is on its way to them.
+    #[cfg(test)]
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.retry.is_none()
+    }
+
     /// When [`Self::publish`] has something to do by itself.
     pub fn due(&self) -> Option<Millis> {
         let contests = self.contests.iter().map(|contest| contest.next);

@@ -26,6 +26,10 @@ const SWEEP_MS_MIN: Millis = 5;
 
 /// The monotonic clock, to a tick of the kernel (1 to 4 ms): good for deadlines, and a few nanoseconds cheap.
 pub fn now() -> Millis {
+    #[cfg(test)]
+    if let Some(at) = STOPPED.get() {
+        return at;
+    }
     let time = clock_gettime(ClockId::MonotonicCoarse);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
@@ -33,6 +37,17 @@ pub fn now() -> Millis {
 /// A duration on that clock's scale.
 pub fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+thread_local! {
+    static STOPPED: Cell<Option<Millis>> = const { Cell::new(None) };
+}
+
+/// Stops this thread's clock at a moment, or lets it go again with `None`.
+#[cfg(test)]
+pub(crate) fn stop_clock(at: Option<Millis>) {
+    STOPPED.set(at);
 }
 
 /// Why a wait ended before its time.
