@@ -79,6 +79,8 @@ impl Board {
                 };
                 let mut ward = kept.map_or_else(fresh, |ward| (*ward).clone());
                 ward.duty = backend.duty;
+                // Workers are told everything, but nobody must be told of one trial twice.
+                ward.holder.iter_mut().for_each(|holder| holder.is_recalled |= holder.is_told);
                 // Nobody would bring it back.
                 ward.is_alive |= cluster.health.is_none();
                 ward
@@ -477,6 +479,21 @@ mod tests {
         assert_eq!(holder(&mut board), Some(0));
         board.observed(0, &ended(TrialEnd::Unused), 1_010);
         assert_eq!(holder(&mut board), Some(0), "it is told once more");
+    }
+
+    #[test]
+    fn nobody_is_told_of_one_trial_twice() {
+        let with = |duty| plan(move |cluster| cluster.backends[0].duty = duty);
+        for workers in [1, 2] {
+            let mut board = Board::new(&with(Duty::Ready), workers, None, 0);
+            board.observed(0, &seen(3), 0);
+            board.tick(1_000);
+            let first = holder(&mut board).unwrap();
+            let mut board = Board::new(&with(Duty::Drain), workers, Some(&board), 1_001);
+            assert_eq!(board.tell_all(first)[0][1], Standing::Out, "its end may be on its way");
+            board.observed(first, &ended(TrialEnd::Unused), 1_002);
+            assert!(holder(&mut board).is_some());
+        }
     }
 
     #[test]

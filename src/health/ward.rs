@@ -62,6 +62,8 @@ impl Ward {
     pub(super) fn tell(&mut self, worker: usize, standing: Standing) {
         self.told.get_mut(worker).into_iter().for_each(|told| *told = Some(standing));
         if let Some(holder) = self.holder.as_mut().filter(|holder| holder.worker == worker) {
+            // Told of it a second time, it would take that for another trial, while the end of the first is on its way.
+            holder.is_recalled |= holder.is_told && standing != Standing::Trial;
             holder.is_told |= standing == Standing::Trial;
         }
     }
