@@ -154,7 +154,7 @@ impl Course {
         let timeout = plan.map(|plan| plan.queue_timeout).unwrap_or_default();
         let now = alarm::now();
         let until = *self.queued_until.get_or_insert(now.saturating_add(timeout.as_millis() as Millis));
-        let pinned = self.wish.pinned.filter(|place| cluster.is_worth_waiting_for(*place, &self.tried, now));
+        let pinned = self.awaited(seeker);
         let Some(ticket) = cluster.join_line(pinned, &seeker.shard().stats) else {
             seeker.shard().stats.count(Count::QueueFull);
             return Err(Unplaced::Full);
@@ -191,10 +191,17 @@ impl Course {
                 self.wish.pinned = ticket.pinned();
             }
             match self.pick(seeker) {
-                Err(Denial::Full) if is_pinned == self.wish.pinned.is_some() => {}
+                // It was called in vain, and would only stand in the same line again.
+                Err(Denial::Full) if is_pinned == self.awaited(seeker).is_some() => {}
                 outcome => return Ok(outcome),
             }
         }
+    }
+
+    /// The place of the one backend it waits for, if it would take no other.
+    fn awaited(&self, seeker: &impl Seeker) -> Option<usize> {
+        let (cluster, now) = (self.cluster(seeker)?, alarm::now());
+        self.wish.pinned.filter(|place| cluster.is_worth_waiting_for(*place, &self.tried, now))
     }
 
     fn cluster(&self, seeker: &impl Seeker) -> Option<Rc<Cluster>> {
