@@ -228,17 +228,18 @@ impl Cluster {
         if tried.indices().contains(&index) || tried.is_exhausted() {
             return None;
         }
+        let record = backend.record();
+        let takes_clients = matches!(record.standing(), Standing::Up | Standing::Drain);
+        // A place that is taken and left again calls whoever waits for it, who would do the same.
+        if !record.may_begin_trial() && (!takes_clients || backend.set_aside_until(now).is_some()) {
+            return None;
+        }
         if !backend.room().enter() {
             self.line.fill(backend.room());
             members.selector.set_full(index, true);
             return None;
         }
         let is_trial = backend.begin_trial();
-        let takes_clients = matches!(backend.record().standing(), Standing::Up | Standing::Drain);
-        if !is_trial && (!takes_clients || backend.set_aside_until(now).is_some()) {
-            backend.room().exit();
-            return None;
-        }
         members.selector.started(index);
         tried.add(index);
         backend.stats().count(BackendCount::Picks);

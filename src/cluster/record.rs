@@ -64,6 +64,11 @@ impl Record {
         self.standing = standing;
     }
 
+    /// True while the next request may be a trial.
+    pub fn may_begin_trial(&self) -> bool {
+        self.trial == Trial::Allowed
+    }
+
     /// Takes the trial if there is one: the request that does is it.
     pub fn begin_trial(&mut self) -> bool {
         let is_allowed = self.trial == Trial::Allowed;
