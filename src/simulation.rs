@@ -5,6 +5,7 @@
 //! seed, `RINGWAY_SIM_SEEDS` so many from there on instead of the usual ones, and `RINGWAY_SIM_EVENTS` says how many of its last events
 //! a failed run shows.
 
+mod census;
 mod check;
 mod client;
 mod control;

@@ -92,6 +92,12 @@ impl Alarms {
         &self.timer
     }
 
+    /// When [`Self::sweep`] is due; the end of time when nobody has a deadline.
+    #[cfg(test)]
+    pub(crate) fn due(&self) -> Millis {
+        self.earliest.get()
+    }
+
     /// Reserves a place in the table.
     pub fn register(self: &Rc<Self>) -> Alarm {
         let reused = self.free.borrow_mut().pop();

@@ -42,17 +42,23 @@ pub(super) fn picked(world: &World, worker: &Worker, attempt: &Attempt, is_new: 
     {
         world.fail(format!("a second trial at {name}, with worker {}", worker.me));
     }
-    if tried.is_some_and(|tried| tried.indices().contains(&place.1)) {
+    let earlier = tried.and_then(|tried| tried.indices().split_last()).map(|(_, earlier)| earlier);
+    if earlier.is_some_and(|earlier| earlier.contains(&place.1)) {
         world.fail(format!("worker {} tries {name} twice for one request", worker.me));
     }
     *world.picks.borrow_mut().entry(scenario::numbers_of(name)).or_default() += 1;
 }
 
-/// Nobody was picked for a request: then everybody who stands up was tried, or the request has no attempts left.
+/// Nobody was picked for a request: then everybody who stands up and has no limit was tried, or the request has no attempts left.
 pub(super) fn nobody(world: &World, worker: &Worker, cluster: usize, tried: &Tried) {
     let told = worker.told.borrow();
-    let left = (0..told[cluster].len())
-        .find(|place| told[cluster][*place] == Standing::Up && !tried.indices().contains(place));
+    let setup = worker.shard.setup();
+    let backends = &setup.plan().clusters[cluster].backends;
+    let left = (0..told[cluster].len()).find(|place| {
+        told[cluster][*place] == Standing::Up
+            && !tried.indices().contains(place)
+            && backends[*place].max_requests == 0
+    });
     if let Some(place) = left.filter(|_| !tried.is_exhausted()) {
         world
             .fail(format!("worker {} has nobody, but backend {place} of cluster {cluster} is up", worker.me));

@@ -46,6 +46,8 @@ pub(super) struct Control {
     pub(super) findings: RefCell<VecDeque<Finding>>,
     /// The next plan.
     pub(super) order: RefCell<Option<Plan>>,
+    /// The plan before the last one.
+    before: RefCell<Arc<Plan>>,
     /// Who has not answered to the last one.
     waiting: RefCell<Option<BTreeSet<usize>>>,
     pub(super) renewals: Cell<usize>,
@@ -64,6 +66,7 @@ impl Control {
     ) -> Self {
         Control {
             health: RefCell::new(health),
+            before: RefCell::new(Arc::clone(&view.plan)),
             view: RefCell::new(view),
             blueprint: RefCell::new(blueprint),
             handles,
@@ -79,6 +82,23 @@ impl Control {
     /// True while not all workers are known to go by the last plan, or while there is another one.
     pub(super) fn is_reloading(&self) -> bool {
         self.waiting.borrow().is_some() || self.order.borrow().is_some()
+    }
+
+    /// What all workers share.
+    pub(super) fn blueprint(&self) -> Arc<Blueprint> {
+        Arc::clone(&self.blueprint.borrow())
+    }
+
+    /// How many requests there may be at a backend: the least and the most that workers may go by.
+    pub(super) fn limits(&self, name: &str) -> (usize, usize) {
+        let limit = |plan: &Plan| {
+            let mut backends = plan.clusters.iter().flat_map(|cluster| &cluster.backends);
+            let limit = backends.find(|backend| *backend.name == *name).map_or(0, |known| known.max_requests);
+            if limit == 0 { usize::MAX } else { limit as usize }
+        };
+        let now = limit(&self.view.borrow().plan);
+        let before = if self.waiting.borrow().is_some() { limit(&self.before.borrow()) } else { now };
+        (now.min(before), now.max(before))
     }
 
     /// Fills a worker's mailbox.
@@ -174,7 +194,7 @@ impl Control {
         control.read_journal(world);
         control.renewals.set(control.renewals.get() + 1);
         control.waiting.replace(Some((0..world.workers.len()).collect()));
-        control.view.replace(view);
+        control.before.replace(Arc::clone(&control.view.replace(view).plan));
         control.blueprint.replace(blueprint);
         for (worker, command) in commands.into_iter().enumerate() {
             Self::send(world, worker, command).await;

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::{
     config::plan::{
         Algorithm, ClusterPlan, Plan,
-        cluster::{CircuitPlan, Duty},
+        cluster::{CircuitPlan, Duty, Retries},
         health::{HealthPlan, HttpProbe, Probe, Start},
     },
     health::outlier,
@@ -113,6 +113,9 @@ impl Scenario {
             for backend in &mut cluster.backends {
                 backend.duty =
                     one_of(chance, &[Duty::Ready, Duty::Ready, Duty::Ready, Duty::Drain, Duty::Maint]);
+                if chance.u8(..4) == 0 {
+                    backend.max_requests = one_of(chance, &[0, 1, 3, 20]);
+                }
                 if chance.u8(..8) == 0 {
                     backend.endpoints = vec![moved(&backend.name)];
                 }
@@ -134,6 +137,7 @@ impl Scenario {
         let past = 10_000
             + self.response_timeout
             + self.connect_timeout
+            + longest(|cluster| cluster.queue_timeout)
             + 2 * (2_000 + self.mail_lag + self.control_lag);
         let probes = longest(|cluster| {
             cluster.health.as_ref().map_or(Duration::ZERO, |health| {
@@ -180,10 +184,28 @@ fn cluster(chance: &mut Rng, place: usize) -> ClusterPlan {
     if count > 2 && chance.u8(..8) == 0 {
         plan.backends[count - 1].backup = true;
     }
+    limits(chance, &mut plan);
     plan.slow_start = millis(one_of(chance, &[0, 0, 2_000]));
     plan.circuit = circuit(chance);
     plan.health = chance.bool().then(|| Arc::new(health(chance)));
     plan
+}
+
+/// How much there may be at each backend, who may wait for room, and who may try again.
+fn limits(chance: &mut Rng, plan: &mut ClusterPlan) {
+    let limit = one_of(chance, &[0, 0, 1, 2, 4, 20]);
+    for backend in &mut plan.backends {
+        backend.max_requests = one_of(chance, &[limit, limit, limit, 2 * limit, 0]);
+    }
+    plan.queue_max = one_of(chance, &[0, 3, 20, 1_000]);
+    plan.queue_timeout = millis(one_of(chance, &[20, 300, 1_000, 4_000]));
+    plan.retries = Retries {
+        attempts: one_of(chance, &[1, 3, 3, 5]),
+        pause: millis(one_of(chance, &[1, 10, 100])),
+        budget_percent: one_of(chance, &[0, 5, 20, 100]),
+        per_second_min: one_of(chance, &[0, 1, 3, 10]),
+        ..Retries::default()
+    };
 }
 
 fn circuit(chance: &mut Rng) -> CircuitPlan {

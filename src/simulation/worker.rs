@@ -12,8 +12,10 @@ use crate::{
     blueprint::Blueprint,
     cluster::backend::Backend,
     health::{board::Place, standing::Standing},
+    io::alarm::Millis,
     shard::Shard,
     stats::view::WorkerView,
+    sys::doorbell::Doorbell,
     worker::{
         mailbox::{Command, Mailbox, Renewal},
         outbox::Outbox,
@@ -23,6 +25,9 @@ use crate::{
 
 /// How long a worker gathers what it tells, as a real one does.
 const REPORT_PAUSE: u64 = 5;
+
+/// How often it gives back what it keeps idle, as a real one does.
+const POOL_SWEEP: u64 = 1_000;
 
 /// One worker.
 pub(super) struct Worker {
@@ -39,6 +44,10 @@ pub(super) struct Worker {
     /// What it has in flight at each backend.
     live: RefCell<HashMap<*const Backend, u32>>,
     outbox: Outbox,
+    /// Wakes the task that sweeps its deadlines, when they have changed.
+    timer: Bell,
+    /// What that task waits for.
+    aimed_at: Cell<Millis>,
 }
 
 impl Worker {
@@ -53,6 +62,7 @@ impl Worker {
     ) -> Self {
         let stats = Arc::clone(&view.stats);
         let shard = Shard::new(Arc::clone(blueprint), stats, &view.backends, &standings, (me, me)).unwrap();
+        blueprint.bells.hang(me, mailbox.doorbell().clone());
         Worker {
             me,
             shard,
@@ -63,6 +73,8 @@ impl Worker {
             renewals: Cell::new(0),
             live: RefCell::default(),
             outbox,
+            timer: Bell::default(),
+            aimed_at: Cell::new(Millis::MAX),
         }
     }
 
@@ -91,9 +103,49 @@ impl Worker {
 
     /// Begins to read its mail and to report.
     pub(super) fn start(world: &Rc<World>, me: usize) {
-        let (reader, reporter) = (Rc::clone(world), Rc::clone(world));
+        let (reader, reporter, timer) = (Rc::clone(world), Rc::clone(world), Rc::clone(world));
         world.tasks.spawn(async move { Self::read_mail(&reader, me).await });
         world.tasks.spawn(async move { Self::report(&reporter, me).await });
+        world.tasks.spawn(async move { Self::keep_time(&timer, me).await });
+        world.tasks.spawn(Rc::clone(&world.worker(me).shard).watch());
+        let sweeper = Rc::clone(world);
+        world.tasks.spawn(async move {
+            loop {
+                sweeper.tasks.sleep(POOL_SWEEP).await;
+                sweeper.workers[me].shard.sweep_pools();
+            }
+        });
+    }
+
+    /// It is woken for deadlines that have changed, and, if `is_rung` on its doorbell, to look at its mail.
+    pub(super) fn is_roused(&self, is_rung: bool) {
+        if self.shard.alarms.due() != self.aimed_at.get() {
+            self.aimed_at.set(self.shard.alarms.due());
+            self.timer.ring();
+        }
+        if is_rung {
+            self.mailbox.doorbell().silence();
+            self.bell.ring();
+        }
+    }
+
+    /// Its doorbell.
+    pub(super) fn doorbell(&self) -> &Doorbell {
+        self.mailbox.doorbell()
+    }
+
+    /// Wakes those whose deadlines are over.
+    async fn keep_time(world: &Rc<World>, me: usize) {
+        let worker = world.worker(me);
+        let alarms = &worker.shard.alarms;
+        loop {
+            let due = alarms.due();
+            worker.aimed_at.set(due);
+            worker.timer.wait(&world.tasks, (due != Millis::MAX).then_some(due)).await;
+            if alarms.due() <= world.tasks.now() {
+                alarms.sweep(world.tasks.now());
+            }
+        }
     }
 
     async fn read_mail(world: &Rc<World>, me: usize) {
@@ -105,6 +157,7 @@ impl Worker {
             while let Some(command) = worker.mailbox.next() {
                 worker.follow(world, command);
             }
+            worker.shard.look();
             check::worker(world, &worker);
         }
     }

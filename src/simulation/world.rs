@@ -8,8 +8,10 @@ use std::{
 };
 
 use crossbeam::channel::bounded;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
+    census::{self, Census},
     check, client,
     control::Control,
     journal,
@@ -26,7 +28,7 @@ use crate::{
     config::plan::{Algorithm, ClusterPlan},
     control::health::Health,
     io::alarm::Millis,
-    stats::view::View,
+    stats::{names::Level, view::View},
     worker::{mailbox::Mailbox, outbox::Outbox},
 };
 
@@ -59,6 +61,7 @@ pub(super) struct World {
     is_calm: Cell<bool>,
     /// There are no more clients.
     pub(super) is_closing: Cell<bool>,
+    pub(super) census: Census,
     failure: RefCell<Option<String>>,
 }
 
@@ -125,6 +128,7 @@ impl World {
             lines: RefCell::default(),
             is_calm: Cell::new(false),
             is_closing: Cell::new(false),
+            census: Census::default(),
             failure: RefCell::default(),
         })
     }
@@ -153,6 +157,10 @@ impl World {
     /// True when its backends get requests in proportion to their weights: with those that look at loads, a quiet backend
     /// that weighs more gets all.
     pub(super) fn has_shares(&self, cluster: &ClusterPlan) -> bool {
+        // Who is full leaves its share to others.
+        if cluster.backends.iter().any(|backend| backend.max_requests > 0) {
+            return false;
+        }
         match cluster.algorithm {
             Algorithm::First | Algorithm::LeastResponseTime => false,
             Algorithm::LeastConnections | Algorithm::PowerOfTwo => {
@@ -177,8 +185,9 @@ impl World {
         self.pass(SHARES);
         check::shares(self);
         self.is_closing.set(true);
-        self.pass(10_000 + 4 * (self.scenario.response_timeout + self.scenario.connect_timeout));
+        self.pass(20_000 + 6 * (self.scenario.response_timeout + self.scenario.connect_timeout));
         check::rest(self);
+        census::rest(self);
     }
 
     fn begin(self: &Rc<Self>) {
@@ -188,6 +197,7 @@ impl World {
             self.tasks.spawn(client::come(Rc::clone(self), me));
         }
         self.tasks.spawn(Control::live(Rc::clone(self)));
+        self.tasks.spawn(Census::watch(Rc::clone(self)));
         let scenario = &self.scenario;
         self.trouble(scenario.reload_every, |world| {
             let plan = world.tasks.with_chance(|chance| world.scenario.another_plan(chance));
@@ -224,13 +234,31 @@ impl World {
         });
     }
 
+    /// What is real in workers has its effect on those that are not. False when something has failed.
+    fn goes_on(&self) -> bool {
+        let is_waited = self.workers.iter().any(|worker| worker.shard.stats.level(Level::Queued) > 0);
+        let rung: Vec<_> = if is_waited { self.rung() } else { Vec::new() };
+        for (me, worker) in self.workers.iter().enumerate() {
+            worker.is_roused(rung.get(me).copied().unwrap_or_default());
+        }
+        self.failure.borrow().is_none()
+    }
+
+    /// Whose doorbells have been rung.
+    fn rung(&self) -> Vec<bool> {
+        let polled = |worker| PollFd::new(Worker::doorbell(worker), PollFlags::IN);
+        let mut polled: Vec<_> = self.workers.iter().map(|worker| polled(&**worker)).collect();
+        poll(&mut polled, Some(&Timespec::default())).unwrap();
+        polled.iter().map(|polled| !polled.revents().is_empty()).collect()
+    }
+
     /// Lets time pass, unless something has failed.
     fn pass(&self, time: Millis) {
         if self.failure.borrow().is_some() {
             return;
         }
         let until = self.tasks.now() + time;
-        if let Err(why) = self.tasks.run(until, || self.failure.borrow().is_none()) {
+        if let Err(why) = self.tasks.run(until, || self.goes_on()) {
             self.fail(why);
         }
     }

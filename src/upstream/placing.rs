@@ -66,6 +66,12 @@ impl Course {
         Course { wish, tried, retries, may_pause: false, queued_until: None }
     }
 
+    /// What was tried.
+    #[cfg(test)]
+    pub(crate) fn tried(&self) -> &Tried {
+        &self.tried
+    }
+
     /// How it is tried.
     pub fn retries(&self) -> &Retries {
         &self.retries
