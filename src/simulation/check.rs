@@ -49,15 +49,19 @@ pub(super) fn picked(world: &World, worker: &Worker, attempt: &Attempt, is_new: 
     *world.picks.borrow_mut().entry(scenario::numbers_of(name)).or_default() += 1;
 }
 
-/// Nobody was picked for a request: then everybody who stands up and has no limit was tried, or the request has no attempts left.
+/// Nobody was picked for a request, which does not wait either: then everybody who stands up was tried or is set aside and full, or the
+/// request has no attempts left.
 pub(super) fn nobody(world: &World, worker: &Worker, cluster: usize, tried: &Tried) {
     let told = worker.told.borrow();
     let setup = worker.shard.setup();
     let backends = &setup.plan().clusters[cluster].backends;
+    // A last resort that has all it may have is not worth waiting for.
+    let mut is_set_aside = Vec::new();
+    setup.clusters[cluster].for_each(|of| is_set_aside.push(of.set_aside_until(world.tasks.now()).is_some()));
     let left = (0..told[cluster].len()).find(|place| {
         told[cluster][*place] == Standing::Up
             && !tried.indices().contains(place)
-            && backends[*place].max_requests == 0
+            && (backends[*place].max_requests == 0 || !is_set_aside[*place])
     });
     if let Some(place) = left.filter(|_| !tried.is_exhausted()) {
         world
