@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam::channel::TrySendError;
 use tracing::{info, warn};
 
+use super::orders::{Orders, RETRY};
 use crate::{
     config::plan::{ClusterPlan, Plan},
     health::{
@@ -16,11 +17,8 @@ use crate::{
     },
     io::alarm::{self, Millis},
     stats::{names::BackendCount, view::View, worker::BackendStats},
-    worker::mailbox::{Command, Handle},
+    worker::mailbox::Command,
 };
-
-/// How soon a worker whose queue was full is tried again.
-const RETRY: Millis = 5;
 
 /// Who may be asked, as far as control knows.
 pub struct Health {
@@ -119,17 +117,17 @@ impl Health {
     }
 
     /// Lets time pass, and tells everybody what has changed.
-    pub fn publish(&mut self, workers: &[Handle]) {
+    pub fn publish(&mut self, orders: &Orders) {
         let now = alarm::now();
         self.compare(now);
         self.board.tick(now);
         self.retry = None;
-        for (worker, handle) in workers.iter().enumerate() {
+        for worker in 0..orders.workers().len() {
             let news = self.board.untold(worker);
             if news.is_empty() {
                 continue;
             }
-            match handle.send(Command::Told(news.clone())) {
+            match orders.tell(worker, Command::Told(news.clone())) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => self.board.told(worker, &news),
                 Err(TrySendError::Full(_)) => self.retry = Some(now + RETRY),
             }

@@ -6,7 +6,7 @@ pub mod admin;
 pub mod health;
 pub mod log;
 pub mod metrics;
-mod orders;
+pub mod orders;
 pub mod probe;
 pub mod process;
 pub mod reload;

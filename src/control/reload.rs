@@ -66,8 +66,8 @@ impl Reload {
         };
         let commands = view.workers.iter().enumerate().map(renewal).collect();
         let reload = Reload {
-            waiting: (0..running.workers.len()).collect(),
-            sockets: start::per_worker(bound, running.workers.len()),
+            waiting: (0..running.orders.workers().len()).collect(),
+            sockets: start::per_worker(bound, running.orders.workers().len()),
             files,
             shown: Shown { view, listeners, effective },
             blueprint,

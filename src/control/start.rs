@@ -10,6 +10,7 @@ use tracing::info;
 use super::{
     admin::{Admin, Shown},
     health::Health,
+    orders::Orders,
     process::Failure,
     resolve,
 };
@@ -27,7 +28,7 @@ use crate::{
     stats::view::View,
     sys::{ring, socket},
     worker::{
-        mailbox::{Handle, Mailbox},
+        mailbox::Mailbox,
         outbox::Outbox,
         run::{Event, Start, spawn},
     },
@@ -45,8 +46,8 @@ pub struct Running {
     pub admin: Arc<Admin>,
     /// What the workers go by.
     pub blueprint: Arc<Blueprint>,
-    /// One handle a worker.
-    pub workers: Vec<Handle>,
+    /// The way to the workers.
+    pub orders: Orders,
     /// What the workers report.
     pub events: Receiver<(usize, Event)>,
     /// Told when they do.
@@ -154,17 +155,19 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
         spawn(start).map_err(runtime)?;
     }
     let admin = Arc::new(Admin::new(Shown { view, listeners, effective }));
-    let running = Running { admin, blueprint, workers: handles, events, news, files, health };
+    let mut running = Running { admin, blueprint, orders: Orders::new(handles), events, news, files, health };
     running.await_all()?;
     Ok(running)
 }
 
 impl Running {
-    fn await_all(&self) -> Result<(), Failure> {
-        for _ in &self.workers {
+    fn await_all(&mut self) -> Result<(), Failure> {
+        let mut starting = self.orders.workers().len();
+        while starting > 0 {
             match self.events.recv_timeout(START_TIMEOUT) {
-                // Nobody is served yet.
-                Ok((_, Event::Ready | Event::Observed(_))) => {}
+                Ok((_, Event::Ready)) => starting -= 1,
+                // One that listens already serves.
+                Ok((worker, Event::Observed(batch))) => self.health.observed(worker, &batch),
                 Ok((worker, Event::Failed(why))) => {
                     return Err(Failure::Runtime(format!("worker {worker} could not start: {why}")));
                 }

@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     future,
     io::{self, Write},
-    mem,
+    iter, mem,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -21,7 +21,6 @@ use tracing::{error, info, warn};
 use super::{
     admin,
     log::{self, LogFormat},
-    orders,
     probe::{Finding, Prober, Verdict},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
     reload::Reload,
@@ -131,7 +130,7 @@ fn serve(
     if let Some(address) = admin_address {
         info!("admin on http://{address}");
     }
-    info!(workers = running.workers.len(), pid = std::process::id(), "ready");
+    info!(workers = running.orders.workers().len(), pid = std::process::id(), "ready");
     if let Some(listen) = running.admin.shown().listeners.first().and_then(Endpoint::inet).filter(|_| demo) {
         let _ = io::stdout().write_all(demo::hints(listen, admin_address, std::process::id()).as_bytes());
     }
@@ -169,7 +168,7 @@ enum Wake {
     Reload,
     Upgrade,
     Events,
-    Health,
+    Due,
     Found(Finding),
     Deadline,
 }
@@ -196,7 +195,7 @@ impl Supervisor {
     async fn watch(mut self, mut signals: Signals) -> Result<(), Failure> {
         loop {
             match self.wait(&mut signals).await {
-                Wake::Stop { limited } => self.stop(limited).await,
+                Wake::Stop { limited } => self.stop(limited),
                 Wake::Dump => self.dump(),
                 Wake::Reload => self.reload().await,
                 Wake::Upgrade => {
@@ -205,12 +204,13 @@ impl Supervisor {
                 Wake::Deadline if self.cut => {
                     return Err(Failure::Runtime("a worker did not end; giving up on it".to_owned()));
                 }
-                Wake::Deadline => self.cut().await,
+                Wake::Deadline => self.cut(),
                 Wake::Events => self.read_events()?,
-                Wake::Health => {}
+                Wake::Due => {}
                 Wake::Found(finding) => self.found(&finding),
             }
-            self.running.health.publish(&self.running.workers);
+            self.running.orders.deliver(alarm::now());
+            self.running.health.publish(&self.running.orders);
             if self.reload.is_none() && mem::take(&mut self.reload_again) {
                 self.reload().await;
             }
@@ -228,15 +228,15 @@ impl Supervisor {
                 None => future::pending().await,
             }
         };
-        let health = self.running.health.due().map(|at| at.saturating_sub(alarm::now()));
-        let health = async {
-            match health {
+        let due = self.running.health.due().into_iter().chain(self.running.orders.due()).min();
+        let due = async {
+            match due.map(|at| at.saturating_sub(alarm::now())) {
                 Some(millis) => tokio::time::sleep(Duration::from_millis(millis) + CLOCK_TICK).await,
                 None => future::pending().await,
             }
         };
         let look_again = async {
-            match self.ended.len() == self.running.workers.len() {
+            match self.ended.len() == self.running.orders.workers().len() {
                 true => tokio::time::sleep(LOOK_AGAIN).await,
                 false => future::pending().await,
             }
@@ -249,7 +249,7 @@ impl Supervisor {
             _ = signals.user1.recv() => Wake::Dump,
             _ = signals.user2.recv() => Wake::Upgrade,
             () = self.running.news.notified() => Wake::Events,
-            () = health => Wake::Health,
+            () = due => Wake::Due,
             Some(finding) = self.prober.findings.recv() => Wake::Found(finding),
             () = deadline => Wake::Deadline,
             () = look_again => Wake::Events,
@@ -271,7 +271,7 @@ impl Supervisor {
         match self.prepare().await {
             Ok((reload, commands)) => {
                 self.reload = Some(reload);
-                orders::send(&self.running.workers, commands).await;
+                self.running.orders.give(commands, alarm::now());
             }
             Err(failure) => {
                 for line in failure.to_string().lines() {
@@ -301,10 +301,7 @@ impl Supervisor {
         if let Some(reload) = self.reload.take() {
             let commands = reload.finish(&mut self.running);
             self.prober.follow(&self.running.blueprint.plan);
-            for (worker, command) in self.running.workers.iter().zip(commands) {
-                // There is room: the worker has just emptied its mailbox.
-                let _ = worker.send(command);
-            }
+            self.running.orders.give(commands, alarm::now());
         }
     }
 
@@ -318,10 +315,10 @@ impl Supervisor {
     }
 
     /// The first order to stop is graceful, the second one is not.
-    async fn stop(&mut self, limited: bool) {
+    fn stop(&mut self, limited: bool) {
         if self.stopping {
             warn!("second signal: cutting every connection");
-            return self.cut().await;
+            return self.cut();
         }
         self.stopping = true;
         let admin = &self.running.admin;
@@ -330,16 +327,16 @@ impl Supervisor {
         self.deadline = limited.then(|| Instant::now() + limit);
         let limit = if limited { format!("{}s", limit.as_secs()) } else { "none".to_owned() };
         info!(limit, "stopping: no new connections, finishing exchanges");
-        let workers = &self.running.workers;
-        orders::send(workers, workers.iter().map(|_| mailbox::Command::Drain)).await;
+        self.running.orders.give(iter::repeat_with(|| mailbox::Command::Drain), alarm::now());
     }
 
     /// Ends every connection; a worker that cannot even do that is not waited for.
-    async fn cut(&mut self) {
-        self.cut = true;
+    fn cut(&mut self) {
+        if mem::replace(&mut self.cut, true) {
+            return;
+        }
         self.deadline = Some(Instant::now() + CUT_TIMEOUT);
-        let workers = &self.running.workers;
-        orders::send(workers, workers.iter().map(|_| mailbox::Command::Cut)).await;
+        self.running.orders.give(iter::repeat_with(|| mailbox::Command::Cut), alarm::now());
     }
 
     fn read_events(&mut self) -> Result<(), Failure> {
@@ -362,8 +359,9 @@ impl Supervisor {
     /// True when no worker accepts any more, none has a connection, and none is on its way to one. That is looked at
     /// twice, because between a mailbox and a count a connection is nowhere for a moment.
     async fn has_ended(&self) -> bool {
-        let quiet = || self.running.workers.iter().all(|worker| worker.load() == 0);
-        if self.ended.len() < self.running.workers.len() || !quiet() {
+        let workers = self.running.orders.workers();
+        let quiet = || workers.iter().all(|worker| worker.load() == 0);
+        if self.ended.len() < workers.len() || !quiet() {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -383,7 +381,8 @@ impl Supervisor {
     }
 
     fn farewell(&self) {
-        let sum = |what: Count| self.running.workers.iter().map(|worker| worker.stats.get(what)).sum::<u64>();
+        let workers = self.running.orders.workers();
+        let sum = |what: Count| workers.iter().map(|worker| worker.stats.get(what)).sum::<u64>();
         let (finished, cut) = (sum(Count::ConnectionsFinished), sum(Count::ConnectionsCut));
         info!(finished, cut, "stopped");
     }

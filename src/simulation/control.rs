@@ -7,13 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use crossbeam::channel::{Receiver, TrySendError};
+use crossbeam::channel::Receiver;
 
 use super::{check, journal, prober, world::World};
 use crate::{
     blueprint::Blueprint,
     config::plan::Plan,
-    control::health::Health,
+    control::{health::Health, orders::Orders},
     health::pulse::Verdict,
     stats::view::View,
     worker::{
@@ -21,10 +21,6 @@ use crate::{
         run::Event,
     },
 };
-
-/// A full mailbox is tried again so often, and after so long.
-const ATTEMPTS: usize = 200;
-const ATTEMPT_PAUSE: u64 = 5;
 
 /// How long a reload takes to look names up and to build tables, at the longest.
 const PREPARATION: u64 = 1_000;
@@ -41,7 +37,7 @@ pub(super) struct Control {
     pub(super) health: RefCell<Health>,
     pub(super) view: RefCell<View>,
     blueprint: RefCell<Arc<Blueprint>>,
-    handles: Vec<Handle>,
+    orders: RefCell<Orders>,
     events: Receiver<(usize, Event)>,
     pub(super) findings: RefCell<VecDeque<Finding>>,
     /// The next plan.
@@ -69,7 +65,7 @@ impl Control {
             before: RefCell::new(Arc::clone(&view.plan)),
             view: RefCell::new(view),
             blueprint: RefCell::new(blueprint),
-            handles,
+            orders: RefCell::new(Orders::new(handles)),
             events,
             findings: RefCell::default(),
             order: RefCell::default(),
@@ -103,7 +99,7 @@ impl Control {
 
     /// Fills a worker's mailbox.
     pub(super) fn stuff(&self, worker: usize) {
-        while self.handles[worker].send(Command::Listen(Vec::new())).is_ok() {}
+        while self.orders.borrow().workers()[worker].send(Command::Listen(Vec::new())).is_ok() {}
     }
 
     /// Lives for ever.
@@ -111,6 +107,7 @@ impl Control {
         let control = &world.control;
         loop {
             let due = control.health.borrow().due();
+            let due = due.into_iter().chain(control.orders.borrow().due()).min();
             world.news.wait(&world.tasks, due).await;
             world.tasks.sleep(world.tasks.roll(world.scenario.control_lag + 1) + control.stall.take()).await;
             control.read_events(&world);
@@ -170,7 +167,9 @@ impl Control {
     }
 
     fn publish(&self, world: &World) {
-        self.health.borrow_mut().publish(&self.handles);
+        let mut orders = self.orders.borrow_mut();
+        orders.deliver(world.tasks.now());
+        self.health.borrow_mut().publish(&orders);
         world.workers.iter().for_each(|worker| worker.has_been_sent_to());
         self.read_journal(world);
     }
@@ -183,7 +182,7 @@ impl Control {
         }
     }
 
-    /// As the supervisor does it, which does nothing else meanwhile.
+    /// As the supervisor does it, which does nothing else while it prepares.
     async fn reload(world: &Rc<World>, plan: Plan) {
         let control = &world.control;
         world.tasks.sleep(world.tasks.roll(PREPARATION)).await;
@@ -196,9 +195,7 @@ impl Control {
         control.waiting.replace(Some((0..world.workers.len()).collect()));
         control.before.replace(Arc::clone(&control.view.replace(view).plan));
         control.blueprint.replace(blueprint);
-        for (worker, command) in commands.into_iter().enumerate() {
-            Self::send(world, worker, command).await;
-        }
+        control.orders.borrow_mut().give(commands, world.tasks.now());
     }
 
     /// Health goes by this view from now on, and all workers are to.
@@ -210,17 +207,5 @@ impl Control {
             Command::Renew(Box::new(Renewal { blueprint, backends, standings: health.tell_all(worker) }))
         });
         renewals.collect()
-    }
-
-    async fn send(world: &World, worker: usize, command: Command) {
-        let mut waiting = Some(command);
-        for _ in 0..ATTEMPTS {
-            let Some(command) = waiting.take() else { break };
-            if let Err(TrySendError::Full(command)) = world.control.handles[worker].send(command) {
-                waiting = Some(command);
-                world.tasks.sleep(ATTEMPT_PAUSE).await;
-            }
-        }
-        world.workers[worker].has_been_sent_to();
     }
 }

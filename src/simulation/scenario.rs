@@ -68,9 +68,6 @@ impl Scenario {
         let workers = one_of(chance, &[1, 2, 2, 3, 4]);
         let clusters = one_of(chance, &[1, 1, 2]);
         let pace = one_of(chance, &[40, 80, 150]);
-        let mail_lag = one_of(chance, &[0, 2, 20, 200, 1_500]);
-        // Control gives an order up that finds no room for a second.
-        let stuff_every = if mail_lag > 200 { 0 } else { one_of(chance, &[0, 0, 5_000]) };
         Scenario {
             workers,
             clusters: (0..clusters).map(|place| cluster(chance, place)).collect(),
@@ -78,14 +75,14 @@ impl Scenario {
             connect_timeout: one_of(chance, &[200, 1_000]),
             response_timeout: one_of(chance, &[300, 1_000, 3_000]),
             pauses: (0..workers).map(|_| one_of(chance, &[pace, pace, 400, 3_000])).collect(),
-            mail_lag,
+            mail_lag: one_of(chance, &[0, 2, 20, 200, 1_500]),
             control_lag: one_of(chance, &[0, 2, 20, 200]),
             events_max: workers * one_of(chance, &[4, 16]),
             leaving: one_of(chance, &[0, 5, 30]),
             pinned: one_of(chance, &[0, 0, 20]),
             unsafe_ones: one_of(chance, &[0, 30]),
             reload_every: one_of(chance, &[0, 3_000, 8_000]),
-            stuff_every,
+            stuff_every: one_of(chance, &[0, 0, 5_000]),
             stall_every: one_of(chance, &[0, 0, 6_000]),
             crowd_every: one_of(chance, &[0, 3_000, 10_000]),
         }
