@@ -7,7 +7,7 @@ use std::{hash::BuildHasher, sync::Arc, time::Duration};
 use crate::{
     admission::Admission,
     balance::layout::{Layout, Member, Spec},
-    cluster::{accounts::Accounts, bells::Bells},
+    cluster::{accounts::Accounts, bells::Bells, ledgers::Ledgers},
     config::plan::{ClusterPlan, Plan, cluster::Sticky},
     limits::AFFINITY_CLIENTS,
     route::{Routes, table::Table},
@@ -27,6 +27,8 @@ pub struct Blueprint {
     pub admission: Admission,
     /// What there may be at the backends of each cluster, in the order of the plan.
     pub accounts: Vec<Accounts>,
+    /// Whose limits go on to count.
+    ledgers: Ledgers,
     /// By which workers tell each other of room.
     pub bells: Arc<Bells>,
     /// Who is kept with whom, in the order of the plan's clusters.
@@ -52,17 +54,18 @@ impl Blueprint {
             Some(before) => Arc::clone(&before.bells),
             None => Arc::new(Bells::new(plan.cores.len())),
         };
+        let mut ledgers = before.map(|before| before.ledgers.still_held()).unwrap_or_default();
         let accounts = plan.clusters.iter().map(|cluster| {
             let known = before.and_then(|before| {
                 let mut known = before.plan.clusters.iter().zip(&before.accounts);
                 known.find(|(old, _)| old.name == cluster.name)
             });
-            Accounts::new(cluster, &bells, known)
+            Accounts::new(cluster, &bells, known, &mut ledgers)
         });
         let accounts = accounts.collect();
         let before = before.map(|before| (&*before.plan, &before.admission));
         let admission = Admission::new(&plan, before);
-        Blueprint { plan: Arc::new(plan), layouts, tables, admission, accounts, bells, memories }
+        Blueprint { plan: Arc::new(plan), layouts, tables, admission, accounts, ledgers, bells, memories }
     }
 
     /// A listener's routes; `None` when it has none.

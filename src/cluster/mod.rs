@@ -12,6 +12,7 @@ pub mod budget;
 pub mod credits;
 pub mod floor;
 pub mod ledger;
+pub mod ledgers;
 pub mod line;
 mod members;
 pub mod record;

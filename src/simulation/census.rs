@@ -10,7 +10,7 @@ use std::{
 
 use super::{scenario, worker::Worker, world::World};
 use crate::{
-    cluster::{attempt::Attempt, tried::Tried},
+    cluster::{attempt::Attempt, backend::Backend, tried::Tried},
     health::standing::Standing,
     io::alarm::Millis,
     limits::RETRY_WINDOW,
@@ -45,10 +45,11 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// How many there are; those at a backend that has left its worker's plan are past.
+    /// How many there are; those at a backend that had no limit when it left its worker's plan are past.
     fn count(&self) -> usize {
         let live = self.attempts.iter().filter_map(Weak::upgrade);
-        live.filter(|attempt| attempt.backend().place().is_some()).count()
+        let counts = |backend: &Backend| backend.place().is_some() || backend.room().is_limited();
+        live.filter(|attempt| counts(attempt.backend())).count()
     }
 }
 
