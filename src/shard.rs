@@ -56,6 +56,8 @@ pub struct Shard {
     setup: RefCell<Rc<Setup>>,
     /// What was in force before, for what other workers still send by it.
     before: RefCell<Option<Rc<Setup>>>,
+    /// Clusters in whose lines somebody may still wait though they are in no plan any more.
+    dissolved: RefCell<Vec<Rc<Cluster>>>,
     timeouts: Cell<Timeouts>,
     headers: Cell<HeaderPolicy>,
     /// Its place among the workers, and where rotating selectors start.
@@ -92,6 +94,7 @@ impl Shard {
             setup: RefCell::new(Setup::new(blueprint, clusters, offset)),
             reports,
             before: RefCell::default(),
+            dissolved: RefCell::default(),
             timeouts: Cell::new(plan.timeouts),
             headers: Cell::new(plan.headers),
             place: (me, offset),
@@ -128,6 +131,7 @@ impl Shard {
         let setup = self.setup();
         for gone in old.clusters.iter().filter(|old| !setup.clusters.iter().any(|new| Rc::ptr_eq(old, new))) {
             gone.dissolve();
+            self.dissolved.borrow_mut().push(Rc::clone(gone));
         }
         self.before.replace(Some(old));
     }
@@ -199,6 +203,9 @@ impl Shard {
             });
             cluster.give_back_idle(false);
         }
+        let mut dissolved = self.dissolved.borrow_mut();
+        dissolved.retain(|cluster| cluster.is_waited_for());
+        dissolved.iter().for_each(|cluster| cluster.give_back_idle(false));
     }
 
     /// Somebody begins to wait for room at a backend: bells call, and if none does, the alarm that [`Self::watch`] sets.
@@ -229,13 +236,14 @@ impl Shard {
 
     /// The bell has rung: another worker wants room at a backend, or has left some.
     pub fn look(&self) {
-        let setup = self.setup();
+        let (setup, dissolved) = (self.setup(), self.dissolved.borrow());
+        let clusters = || setup.clusters.iter().chain(&*dissolved);
         let calls = setup.blueprint.bells.calls();
         if self.calls.replace(calls) != calls {
-            setup.clusters.iter().for_each(|cluster| cluster.give_back_idle(true));
+            clusters().for_each(|cluster| cluster.give_back_idle(true));
         }
         if self.stats.level(Level::Queued) > 0 {
-            setup.clusters.iter().for_each(|cluster| cluster.look());
+            clusters().for_each(|cluster| cluster.look());
         }
     }
 }

@@ -92,10 +92,9 @@ impl Selector {
     }
 
     /// A backend has become fit, ailing or is out. One that becomes fit warms up.
-    pub fn set_fitness(&mut self, index: usize, fitness: Fitness, now: Millis) {
-        if let Some((tier, place)) = self.find(index) {
-            tier.set_fitness(place, fitness, now);
-        }
+    /// True when it has become fit.
+    pub fn set_fitness(&mut self, index: usize, fitness: Fitness, now: Millis) -> bool {
+        self.find(index).is_some_and(|(tier, place)| tier.set_fitness(place, fitness, now))
     }
 
     /// A backend has all it can take, or has room again.

@@ -98,7 +98,8 @@ impl Tier {
         self.reweighed(place);
     }
 
-    pub(super) fn set_fitness(&mut self, place: usize, fitness: Fitness, now: Millis) {
+    /// True when it has become fit.
+    pub(super) fn set_fitness(&mut self, place: usize, fitness: Fitness, now: Millis) -> bool {
         let was_fit = self.roster.is_fit(place);
         let toggled = self.roster.set_fitness(place, fitness);
         let is_fit = self.roster.is_fit(place);
@@ -117,6 +118,7 @@ impl Tier {
         if toggled {
             self.toggled(place);
         }
+        is_fit && !was_fit
     }
 
     pub(super) fn set_full(&mut self, place: usize, is_full: bool) {

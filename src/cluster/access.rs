@@ -43,11 +43,16 @@ impl Cluster {
         let pinned = pinned.map(|backend| Rc::clone(backend.room()));
         drop(members);
         let (ticket, is_first) = self.line.join(pinned, stats)?;
-        if is_first {
-            // What was given back before that rang for nobody.
-            self.look();
+        // What was given back before that rang for nobody, and what was declined is free.
+        if is_first || self.line.has_declined() {
+            self.look_for_room();
         }
         Some(ticket)
+    }
+
+    /// True when somebody waits in its line.
+    pub fn is_waited_for(&self) -> bool {
+        self.line.is_waited_in()
     }
 
     /// Counts a request, to which the retries are compared.
@@ -63,8 +68,16 @@ impl Cluster {
             || self.floor.borrow().take(retries.per_second_min, now)
     }
 
-    /// Another worker may have given something back.
+    /// Another worker may have given something back, or has left what was given to it.
     pub fn look(&self) {
+        if self.line.is_limited() && self.line.is_waited_in() {
+            self.for_each(|backend| backend.room().yields_no_longer());
+            self.look_for_room();
+        }
+    }
+
+    /// Calls those who wait to whoever has room.
+    fn look_for_room(&self) {
         if self.line.is_limited() && self.line.is_waited_in() {
             let now = alarm::now();
             self.readmit(now);
@@ -86,15 +99,14 @@ impl Cluster {
             return;
         }
         let backends = self.members.borrow().backends.clone();
-        let mut given = false;
+        let mut given = 0_u32;
         for backend in backends.iter().filter(|backend| backend.room().is_limited()) {
+            backend.keep_to_limit();
             if backend.room().are_connections_wanted() {
                 backend.pool().clear();
             }
-            given |= backend.room().trim(true);
+            given = given.saturating_add(backend.room().trim(true));
         }
-        if given {
-            self.line.ring_others();
-        }
+        self.line.ring_others(given);
     }
 }

@@ -80,7 +80,13 @@ impl Backend {
     ) {
         self.place.set(Some(place));
         self.room.joins(place.1, line, account);
+        self.keep_to_limit();
         self.sources.replace(sources);
+    }
+
+    /// Closes idle connections that are more than there may be since a reload.
+    pub fn keep_to_limit(&self) {
+        while self.room.has_too_many_connections() && self.pool.evict() {}
     }
 
     /// It is no member any more: what is in progress goes on, what is idle ends.

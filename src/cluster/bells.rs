@@ -4,7 +4,10 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering::SeqCst},
+    atomic::{
+        AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use crate::sys::doorbell::Doorbell;
@@ -40,11 +43,9 @@ impl Bells {
         self.calls.load(SeqCst)
     }
 
-    fn ring(&self, who: impl Fn(usize) -> bool) {
-        for (_, bell) in self.bells.iter().enumerate().filter(|(worker, _)| who(*worker)) {
-            if let Some(bell) = bell.get() {
-                bell.ring();
-            }
+    fn ring(&self, worker: usize) {
+        if let Some(bell) = self.bells.get(worker).and_then(OnceLock::get) {
+            bell.ring();
         }
     }
 }
@@ -52,15 +53,18 @@ impl Bells {
 /// The workers that wait for room in one cluster.
 #[derive(Debug)]
 pub struct Callers {
-    /// A bit for each worker; with more than 64 of them some share one, and may be rung for nothing.
-    waiting: AtomicU64,
+    /// A bit for each worker.
+    waiting: Box<[AtomicU64]>,
+    /// Who is looked at first when somebody is to be rung.
+    next: AtomicUsize,
     bells: Arc<Bells>,
 }
 
 impl Callers {
     /// Nobody waits.
     pub fn new(bells: Arc<Bells>) -> Self {
-        Callers { waiting: AtomicU64::new(0), bells }
+        let waiting = (0..bells.workers().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Callers { waiting, next: AtomicUsize::new(0), bells }
     }
 
     /// All workers' bells.
@@ -70,25 +74,40 @@ impl Callers {
 
     /// Somebody waits on this worker from now on, and the others are asked for what they keep.
     pub fn waits(&self, me: usize) {
-        self.waiting.fetch_or(bit(me), SeqCst);
+        self.waiting.get(me / 64).into_iter().for_each(|word| {
+            word.fetch_or(bit(me), SeqCst);
+        });
         self.bells.calls.fetch_add(1, SeqCst);
-        self.bells.ring(|worker| worker != me);
+        (0..self.bells.workers()).filter(|worker| *worker != me).for_each(|worker| self.bells.ring(worker));
     }
 
     /// Nobody waits on this worker any more.
     pub fn rests(&self, me: usize) {
-        self.waiting.fetch_and(!bit(me), SeqCst);
+        self.waiting.get(me / 64).into_iter().for_each(|word| {
+            word.fetch_and(!bit(me), SeqCst);
+        });
+    }
+
+    fn is_waited_on(&self, worker: usize) -> bool {
+        self.waiting.get(worker / 64).is_some_and(|word| word.load(SeqCst) & bit(worker) != 0)
     }
 
     /// True when somebody waits on another worker.
     pub fn others_wait(&self, me: usize) -> bool {
-        self.waiting.load(SeqCst) & !bit(me) != 0
+        let mine = |place: usize| if place == me / 64 { bit(me) } else { 0 };
+        self.waiting.iter().enumerate().any(|(place, word)| word.load(SeqCst) & !mine(place) != 0)
     }
 
-    /// Rings the other workers on which somebody waits.
-    pub fn ring(&self, me: usize) {
-        let waiting = self.waiting.load(SeqCst);
-        self.bells.ring(|worker| worker != me && waiting & bit(worker) != 0);
+    /// Rings so many of the other workers on which somebody waits, each time from another one on. Who has no use for what is
+    /// there leaves it to those who look by themselves.
+    pub fn ring(&self, me: usize, count: u32) {
+        if count == 0 || !self.others_wait(me) {
+            return;
+        }
+        let (first, workers) = (self.next.fetch_add(1, Relaxed), self.bells.workers());
+        let others = (0..workers).map(|place| first.wrapping_add(place) % workers);
+        let waiting = others.filter(|worker| *worker != me && self.is_waited_on(*worker));
+        waiting.take(count as usize).for_each(|worker| self.bells.ring(worker));
     }
 }
 
@@ -100,31 +119,53 @@ fn bit(worker: usize) -> u64 {
 mod tests {
     use super::*;
 
+    /// Whose bells have been rung since it was asked last.
+    fn rung(bells: &[Doorbell]) -> Vec<usize> {
+        let is_rung = |bell: &Doorbell| {
+            let mut polled = [rustix::event::PollFd::new(bell, rustix::event::PollFlags::IN)];
+            let rung = rustix::event::poll(&mut polled, Some(&Default::default())).unwrap() > 0;
+            bell.silence();
+            rung
+        };
+        bells.iter().enumerate().filter(|(_, bell)| is_rung(bell)).map(|(worker, _)| worker).collect()
+    }
+
     #[test]
     fn only_others_that_wait_are_rung() {
         let callers = Callers::new(Arc::new(Bells::new(3)));
         let bells: Vec<_> = (0..3).map(|_| Doorbell::new().unwrap()).collect();
         bells.iter().enumerate().for_each(|(worker, bell)| callers.bells().hang(worker, bell.clone()));
-        let rung = || -> Vec<bool> {
-            bells
-                .iter()
-                .map(|bell| {
-                    let ready = rustix::event::PollFlags::IN;
-                    let mut polled = [rustix::event::PollFd::new(bell, ready)];
-                    let rung = rustix::event::poll(&mut polled, Some(&Default::default())).unwrap() > 0;
-                    bell.silence();
-                    rung
-                })
-                .collect()
-        };
         callers.waits(1);
-        assert_eq!((rung(), callers.bells().calls()), (vec![true, false, true], 1));
+        assert_eq!((rung(&bells), callers.bells().calls()), (vec![0, 2], 1));
         assert!(callers.others_wait(0) && !callers.others_wait(1));
-        callers.ring(0);
-        assert_eq!(rung(), [false, true, false]);
-        callers.ring(1);
+        callers.ring(0, 1);
+        assert_eq!(rung(&bells), [1]);
+        callers.ring(1, 1);
+        callers.ring(0, 0);
         callers.rests(1);
-        callers.ring(0);
-        assert_eq!(rung(), [false; 3]);
+        callers.ring(0, 3);
+        assert!(rung(&bells).is_empty());
+    }
+
+    #[test]
+    fn as_many_are_rung_as_there_are_places_and_everybody_has_a_turn() {
+        let callers = Callers::new(Arc::new(Bells::new(130)));
+        let bells: Vec<_> = (0..130).map(|_| Doorbell::new().unwrap()).collect();
+        bells.iter().enumerate().for_each(|(worker, bell)| callers.bells().hang(worker, bell.clone()));
+        [3, 67, 129].into_iter().for_each(|worker| callers.waits(worker));
+        callers.rests(67);
+        assert!(callers.others_wait(3) && callers.others_wait(129));
+        callers.waits(67);
+        let _ = rung(&bells);
+        let mut turns = [0; 130];
+        for _ in 0..130 {
+            callers.ring(0, 1);
+            let who = rung(&bells);
+            assert_eq!(who.len(), 1);
+            who.into_iter().for_each(|worker| turns[worker] += 1);
+        }
+        assert!([3, 67, 129].into_iter().all(|worker| turns[worker] > 0));
+        callers.ring(3, 9);
+        assert_eq!(rung(&bells), [67, 129]);
     }
 }

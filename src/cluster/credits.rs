@@ -28,7 +28,7 @@ impl Credits {
 
     /// Uses one that is at hand or can be leased. False when there is none.
     pub fn take(&self) -> bool {
-        let granted = self.secure(1);
+        let granted = self.secure(1, true);
         if granted {
             self.used.set(self.used.get().saturating_add(1));
         }
@@ -46,15 +46,15 @@ impl Credits {
         if ledger.is_overdrawn() { 0 } else { self.held.get().saturating_sub(self.used.get()) }
     }
 
-    /// Leases until so many are at hand. False when the ledger has too few.
-    pub fn secure(&self, wanted: u32) -> bool {
+    /// Leases, if that is allowed, until so many are at hand. False when there are too few.
+    pub fn secure(&self, wanted: u32, may_lease: bool) -> bool {
         let ledger = self.ledger.borrow();
         let Some(ledger) = &*ledger else { return true };
         if ledger.is_overdrawn() {
             self.give_back(ledger, 0);
         }
         while self.idle(ledger) < wanted {
-            match ledger.lease() {
+            match if may_lease { ledger.lease() } else { 0 } {
                 0 => return false,
                 batch => self.held.set(self.held.get().saturating_add(batch)),
             }
@@ -63,27 +63,32 @@ impl Credits {
     }
 
     /// True when one may be had, as far as can be seen without taking it.
-    pub fn may_be_had(&self) -> bool {
+    pub fn may_be_had(&self, may_lease: bool) -> bool {
         let ledger = self.ledger.borrow();
-        ledger.as_ref().is_none_or(|ledger| self.idle(ledger) > 0 || ledger.has_free())
+        ledger.as_ref().is_none_or(|ledger| self.idle(ledger) > 0 || may_lease && ledger.has_free())
     }
 
-    /// Gives back what is idle, but for `reserved` ones and, unless somebody else `wants` them, what may be kept. True
-    /// when something was given back.
-    pub fn trim(&self, reserved: u32, wants: bool) -> bool {
+    /// True when workers have more than there may be: what ends is not begun again.
+    pub fn are_overdrawn(&self) -> bool {
+        self.ledger.borrow().as_ref().is_some_and(|ledger| ledger.is_overdrawn())
+    }
+
+    /// Gives back what is idle, but for `reserved` ones and, unless somebody else `wants` them, what may be kept. How many
+    /// were given back.
+    pub fn trim(&self, reserved: u32, wants: bool) -> u32 {
         let ledger = self.ledger.borrow();
-        let Some(ledger) = &*ledger else { return false };
+        let Some(ledger) = &*ledger else { return 0 };
         self.give_back(ledger, if wants { reserved } else { reserved.max(ledger.keepable()) })
     }
 
     /// Gives back all idle ones but so many.
-    fn give_back(&self, ledger: &Ledger, keep: u32) -> bool {
+    fn give_back(&self, ledger: &Ledger, keep: u32) -> u32 {
         let surplus = self.held.get().saturating_sub(self.used.get()).saturating_sub(keep);
         if surplus > 0 {
             self.held.set(self.held.get() - surplus);
             ledger.give_back(surplus);
         }
-        surplus > 0
+        surplus
     }
 
     /// Goes by this ledger from now on, and tells it what is in use.
@@ -165,7 +170,7 @@ mod tests {
                         used[worker] += u32::from(taken);
                         prop_assert!(!taken || before < limit);
                         // Whoever has an idle credit is never refused.
-                        prop_assert!(taken || !credits[worker].may_be_had());
+                        prop_assert!(taken || !credits[worker].may_be_had(true));
                     }
                     3..=5 if used[worker] > 0 => {
                         credits[worker].release();

@@ -18,7 +18,7 @@ use crate::stats::{
 };
 
 /// While others wait too, each so manieth free place goes to them, so that a worker that has nothing gets its turn.
-const TURN_OF_OTHERS: u32 = 4;
+pub(super) const TURN_OF_OTHERS: u32 = 4;
 
 /// A cluster's line on one worker.
 pub struct Line {
@@ -37,6 +37,8 @@ pub struct Line {
     cursor: Cell<usize>,
     /// Those of them that may not be full any more.
     stirred: RefCell<Vec<Rc<Room>>>,
+    /// Somebody who waits was called to a room that is none for it, so there may be room for those behind.
+    has_declined: Cell<bool>,
     turns: Cell<u32>,
     me: usize,
     callers: Arc<Callers>,
@@ -47,6 +49,8 @@ struct Waiter {
     pinned: Option<Rc<Room>>,
     call: Call,
     waker: Option<Waker>,
+    /// Rooms to which it was called and not sent: it is not called there again until something has changed.
+    declined: Vec<Rc<Room>>,
 }
 
 /// How far one has come.
@@ -70,6 +74,7 @@ impl Line {
             is_limited: Cell::new(false),
             full: RefCell::default(),
             stirred: RefCell::default(),
+            has_declined: Cell::new(false),
             cursor: Cell::new(0),
             turns: Cell::new(0),
             me,
@@ -109,8 +114,9 @@ impl Line {
         self.callers.others_wait(self.me)
     }
 
-    pub(super) fn ring_others(&self) {
-        self.callers.ring(self.me);
+    /// Calls so many other workers that wait.
+    pub(super) fn ring_others(&self, count: u32) {
+        self.callers.ring(self.me, count);
     }
 
     /// True once in a while.
@@ -190,7 +196,10 @@ impl Line {
                 return None;
             }
             self.idle_count.set(self.idle_count.get() + usize::from(pinned.is_none()));
-            waiters.insert(self.next.get(), Waiter { pinned, call: Call::None, waker: None });
+            waiters.insert(
+                self.next.get(),
+                Waiter { pinned, call: Call::None, waker: None, declined: Vec::new() },
+            );
             waiters.len() == 1
         };
         let number = self.next.replace(self.next.get().wrapping_add(1));
@@ -233,9 +242,16 @@ impl Line {
         }
     }
 
-    /// Everybody comes to see: the plan has changed.
+    /// True when there may be room for somebody who joins behind others.
+    pub(super) fn has_declined(&self) -> bool {
+        self.has_declined.get()
+    }
+
+    /// Everybody comes to see: the plan has changed, or who may be asked.
     pub(super) fn call_all(&self) {
+        self.has_declined.set(false);
         for waiter in self.waiters.borrow_mut().values_mut() {
+            waiter.declined.clear();
             if matches!(waiter.call, Call::None) {
                 self.summon(waiter, None);
             }
@@ -246,7 +262,11 @@ impl Line {
 impl Waiter {
     fn would_take(&self, room: &Rc<Room>) -> bool {
         let fits = self.pinned.as_ref().is_none_or(|pinned| Rc::ptr_eq(pinned, room));
-        fits && matches!(self.call, Call::None)
+        fits && matches!(self.call, Call::None) && !self.has_declined(room)
+    }
+
+    fn has_declined(&self, room: &Rc<Room>) -> bool {
+        self.declined.iter().any(|declined| Rc::ptr_eq(declined, room))
     }
 }
 
@@ -262,6 +282,7 @@ impl Ticket {
     pub fn poll_called(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiters = self.line.waiters.borrow_mut();
         let Some(waiter) = waiters.get_mut(&self.number) else { return Poll::Ready(()) };
+        let mut declined = None;
         match std::mem::replace(&mut waiter.call, Call::None) {
             Call::Made(room) => {
                 waiter.call = Call::Answered(room.clone());
@@ -270,13 +291,22 @@ impl Ticket {
                 return Poll::Ready(());
             }
             // It was in vain, so it waits again at its old place.
-            Call::Answered(_) if waiter.pinned.is_none() => {
-                self.line.idle_count.set(self.line.idle_count.get() + 1);
+            Call::Answered(room) => {
+                let is_any = usize::from(waiter.pinned.is_none());
+                self.line.idle_count.set(self.line.idle_count.get() + is_any);
+                // There is room, but it is not sent there.
+                declined = room.filter(|room| room.has_room_for_another());
+                waiter.declined.extend(declined.clone());
             }
-            Call::Answered(_) | Call::None => {}
+            Call::None => {}
         }
         if !waiter.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             waiter.waker = Some(cx.waker().clone());
+        }
+        drop(waiters);
+        if let Some(room) = declined {
+            self.line.has_declined.set(true);
+            room.stir();
         }
         Poll::Pending
     }
@@ -302,6 +332,7 @@ impl Drop for Ticket {
             (waiters.remove(&self.number), waiters.is_empty())
         };
         if is_last {
+            self.line.has_declined.set(false);
             self.line.callers.rests(self.line.me);
         }
         let Some(waiter) = waiter else { return };

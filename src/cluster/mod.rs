@@ -58,6 +58,8 @@ use crate::{
 /// goes on at the backend it was given to.
 pub struct Cluster {
     members: RefCell<Members>,
+    /// Another number for other members.
+    edition: Cell<u32>,
     reports: Rc<Reports>,
     /// A status of 500 to 599 is a failure.
     counts_5xx: Cell<bool>,
@@ -102,6 +104,7 @@ impl Cluster {
         let members = Members { backends: Vec::new(), selector, returning, trials: Vec::new() };
         let cluster = Rc::new(Cluster {
             members: RefCell::new(members),
+            edition: Cell::new(0),
             reports,
             counts_5xx: Cell::new(false),
             on_down: Cell::default(),
@@ -118,6 +121,7 @@ impl Cluster {
     pub fn update(&self, membership: &Membership<'_>) {
         let Membership { place, plan, layout, stats, accounts, standings, me: _, offset } = *membership;
         let now = alarm::now();
+        self.edition.set(self.edition.get().wrapping_add(1));
         self.counts_5xx.set(plan.circuit.count_5xx);
         self.on_down.set(plan.on_down);
         let mut members = self.members.borrow_mut();
@@ -166,6 +170,12 @@ impl Cluster {
     /// Runs `each` for every backend, in the order of the plan.
     pub fn for_each(&self, each: impl FnMut(&Rc<Backend>)) {
         self.members.borrow().backends.iter().for_each(each);
+    }
+
+    /// Another number each time the places of its backends may have changed.
+    #[inline]
+    pub fn edition(&self) -> u32 {
+        self.edition.get()
     }
 
     /// How many backends it has.
@@ -327,7 +337,6 @@ impl Cluster {
             drop(members);
             if let Some(backend) = backend {
                 self.reconsider(&backend, now);
-                self.line.call_all();
             }
         }
     }
@@ -349,7 +358,11 @@ impl Cluster {
             }
             None => Fitness::Fit,
         };
-        members.selector.set_fitness(index, fitness, now);
+        let has_recovered = members.selector.set_fitness(index, fitness, now);
+        drop(members);
+        if has_recovered {
+            self.line.call_all();
+        }
     }
 
     /// A request or connection has come to its end.

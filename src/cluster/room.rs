@@ -9,7 +9,15 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use super::{accounts::Account, credits::Credits, line::Line};
+use super::{
+    accounts::Account,
+    credits::Credits,
+    line::{Line, TURN_OF_OTHERS},
+};
+use crate::{
+    io::alarm::{self, Millis},
+    limits::QUEUE_LOOK,
+};
 
 /// What is used of a backend, and how much of it there may be.
 #[derive(Default)]
@@ -28,6 +36,12 @@ pub struct Room {
     /// Its backend's place in the cluster, while it has one.
     pub(super) index: Cell<Option<usize>>,
     line: RefCell<Weak<Line>>,
+    /// What becomes free next is for other workers, whoever waits here.
+    owes_others: Cell<bool>,
+    /// Something was left to other workers that wait: until then it is theirs to take.
+    yields_until: Cell<Millis>,
+    /// How many connections were kept while other workers waited for one.
+    kept: Cell<u32>,
 }
 
 impl Room {
@@ -61,7 +75,13 @@ impl Room {
     /// Takes a place for a request, one that may have a connection too. False when there is none.
     #[inline]
     pub(super) fn enter(&self) -> bool {
-        (!self.is_limited.get() || self.secure(self.called.get().saturating_add(1))) && self.requests.take()
+        self.has_room_for_another() && self.requests.take()
+    }
+
+    /// True when there is a place besides those of who was called.
+    #[inline]
+    pub(super) fn has_room_for_another(&self) -> bool {
+        !self.is_limited.get() || self.secure(self.called.get().saturating_add(1))
     }
 
     /// A request has ended.
@@ -78,12 +98,31 @@ impl Room {
     /// True when so many more requests could go on, each with a connection.
     pub(super) fn secure(&self, wanted: u32) -> bool {
         let connections = wanted.saturating_sub(self.pooled.get());
-        self.requests.secure(wanted) && self.connections.secure(connections)
+        let may_lease = self.may_lease();
+        self.requests.secure(wanted, may_lease) && self.connections.secure(connections, may_lease)
     }
 
     /// True when there may be room, as far as can be seen without asking for it.
     pub(super) fn may_have_room(&self) -> bool {
-        self.requests.may_be_had() && (self.pooled.get() > 0 || self.connections.may_be_had())
+        let may_lease = self.may_lease();
+        self.requests.may_be_had(may_lease)
+            && (self.pooled.get() > 0 || self.connections.may_be_had(may_lease))
+    }
+
+    /// False while there may be something that was left to others.
+    fn may_lease(&self) -> bool {
+        let until = self.yields_until.get();
+        let line = || self.line.borrow().upgrade();
+        let yields = until > 0 && until > alarm::now() && line().is_some_and(|line| line.others_wait());
+        if until > 0 && !yields {
+            self.yields_until.set(0);
+        }
+        !yields
+    }
+
+    /// What was left to others and is still there may be had again.
+    pub(super) fn yields_no_longer(&self) {
+        self.yields_until.set(0);
     }
 
     /// Something has become free: whoever waits longest for it is called; what nobody needs here goes to others.
@@ -98,27 +137,50 @@ impl Room {
         };
         line.stir(self);
         let others_wait = line.others_wait();
-        if others_wait && line.is_turn_of_others() || !line.call(self) {
+        let is_their_turn = self.owes_others.take() || others_wait && line.is_turn_of_others();
+        if is_their_turn || !line.call(self) {
             let given = self.trim(others_wait);
-            // Somebody may have begun to wait meanwhile, and has not seen what was given back since.
-            if given && line.others_wait() {
-                line.ring_others();
+            if others_wait && given > 0 {
+                self.yields_until.set(alarm::now() + alarm::millis(QUEUE_LOOK));
             }
+            // Somebody may have begun to wait meanwhile, and has not seen what was given back since.
+            line.ring_others(given);
         }
     }
 
-    /// Gives back what is idle here, or all of it when others want it. True when something was given back.
-    pub(super) fn trim(&self, others_want: bool) -> bool {
+    /// Gives back what is idle here, or all of it when others want it. How many places were given back.
+    pub(super) fn trim(&self, others_want: bool) -> u32 {
         let reserved = self.called.get();
         let requests = self.requests.trim(reserved, others_want);
-        self.connections.trim(reserved, others_want) || requests
+        self.connections.trim(reserved, others_want).max(requests)
     }
 
-    /// True when idle connections should be closed, because somebody on another worker waits for them.
+    /// True when idle connections should be closed, because somebody on another worker waits for them and nobody here.
     pub fn are_connections_wanted(&self) -> bool {
-        self.connections.are_limited()
-            && !self.connections.may_be_had()
-            && self.line.borrow().upgrade().is_some_and(|line| line.others_wait() && !line.is_waited_in())
+        self.lacks_connections_for_others().is_some_and(|line| !line.is_waited_in())
+    }
+
+    /// The line, when somebody on another worker waits and there is no connection to be had but by closing one.
+    fn lacks_connections_for_others(&self) -> Option<Rc<Line>> {
+        let lacks = self.connections.are_limited() && !self.connections.may_be_had(true);
+        self.line.borrow().upgrade().filter(|line| lacks && line.others_wait())
+    }
+
+    /// True when a connection that is free now must be closed: there are too many, or it is another worker's turn.
+    pub fn takes_connection_back(&self) -> bool {
+        if self.has_too_many_connections() {
+            return true;
+        }
+        let Some(line) = self.lacks_connections_for_others() else { return false };
+        self.kept.set(self.kept.get().wrapping_add(1));
+        let owes = !line.is_waited_in() || self.kept.get().is_multiple_of(TURN_OF_OTHERS);
+        self.owes_others.set(owes);
+        owes
+    }
+
+    /// True when the limit was lowered and more are open.
+    pub fn has_too_many_connections(&self) -> bool {
+        self.connections.are_overdrawn()
     }
 }
 

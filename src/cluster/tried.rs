@@ -14,6 +14,8 @@ pub struct Tried {
     max: usize,
     /// It has waited in line, and its turn has come.
     in_turn: bool,
+    /// The last attempt was made in turn.
+    had_turn: bool,
 }
 
 impl Default for Tried {
@@ -32,13 +34,14 @@ impl Tried {
             attempts: 0,
             max: max.min(ATTEMPTS_MAX),
             in_turn: false,
+            had_turn: false,
         }
     }
 
     /// Notes an attempt.
     pub fn add(&mut self, index: usize) {
         self.attempts += 1;
-        self.in_turn = false;
+        self.had_turn = std::mem::take(&mut self.in_turn);
         if let Some(slot) = self.indices.get_mut(self.count) {
             *slot = index;
             self.count += 1;
@@ -50,8 +53,9 @@ impl Tried {
         self.attempts += 1;
     }
 
-    /// The last attempt was not made after all.
+    /// The last attempt was not made after all; its turn is not over.
     pub fn take_back(&mut self) {
+        self.in_turn = self.had_turn;
         self.attempts = self.attempts.saturating_sub(1);
         self.count = self.count.saturating_sub(1).max(self.spent);
     }
@@ -72,6 +76,11 @@ impl Tried {
     /// Those that were sent nothing may be tried again; the attempts stay counted.
     pub fn forget(&mut self) {
         self.count = self.spent;
+    }
+
+    /// Nobody is known to have been tried; the attempts stay counted.
+    pub fn forget_all(&mut self) {
+        (self.count, self.spent) = (0, 0);
     }
 
     /// True when no further attempt is allowed.

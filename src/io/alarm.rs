@@ -181,6 +181,13 @@ impl Alarm {
         self.alarms.aim(deadline, now);
     }
 
+    /// Brings the deadline nearer, if it is further away than `after`.
+    pub fn hasten(&self, after: Duration) {
+        if self.with(|slot| slot.deadline) > now().saturating_add(millis(after)) {
+            self.set(after);
+        }
+    }
+
     /// Takes the deadline away.
     pub fn clear(&self) {
         self.with(|slot| {

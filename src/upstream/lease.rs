@@ -54,7 +54,7 @@ impl Lease {
         // Who has left its cluster gets no more requests.
         let member = self.backend.index().is_some();
         // Those who wait for it here take it from the pool; those who wait elsewhere need it closed.
-        let keep = member && !self.backend.room().are_connections_wanted();
+        let keep = member && !self.backend.room().takes_connection_back();
         let connection = self.stream.take().zip(self.seat.take()).filter(|_| keep);
         let put = connection
             .is_none_or(|connection| self.backend.pool().put(connection, now, unsettled, self.client));
