@@ -227,6 +227,8 @@ impl Session {
             }
             (Ended::Deaf(_), _) => {
                 lease.abort();
+                // The backend has nothing more to do with it.
+                drop(attempt);
                 return parting::linger(client, alarm, &shard.buffers).await;
             }
             (Ended::Rung(Ring::Deadline), _) => shard.stats.count(Count::TunnelTimeouts),

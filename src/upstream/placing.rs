@@ -28,7 +28,7 @@ pub trait Seeker {
     fn setup(&self) -> &Rc<Setup>;
     /// Its deadline.
     fn alarm(&self) -> &Alarm;
-    /// True when its client has gone away; otherwise the task is woken when that may be so.
+    /// True when its client has gone away; otherwise the task is woken when that may be so. May bring the deadline nearer.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool;
 }
 
@@ -41,6 +41,10 @@ pub struct Course {
     may_pause: bool,
     /// Until when it may stand in line, all its waits together.
     queued_until: Option<Millis>,
+    /// The cluster's members, as the places that were tried count them.
+    edition: u32,
+    /// It did not find a backend at once.
+    has_waited: bool,
 }
 
 /// Why there is no backend.
@@ -59,17 +63,22 @@ impl Course {
     pub fn new(setup: &Setup, wish: Wish) -> Self {
         let plan = setup.plan().clusters.get(wish.cluster);
         let retries = plan.map(|plan| plan.retries).unwrap_or_default();
-        if let Some(cluster) = setup.clusters.get(wish.cluster) {
-            cluster.note_request(alarm::now());
-        }
+        let cluster = setup.clusters.get(wish.cluster);
+        cluster.into_iter().for_each(|cluster| cluster.note_request(alarm::now()));
+        let edition = cluster.map_or(0, |cluster| cluster.edition());
         let tried = Tried::new(retries.attempts);
-        Course { wish, tried, retries, may_pause: false, queued_until: None }
+        Course { wish, tried, retries, may_pause: false, queued_until: None, edition, has_waited: false }
     }
 
     /// What was tried.
     #[cfg(test)]
     pub(crate) fn tried(&self) -> &Tried {
         &self.tried
+    }
+
+    /// True when it has not found a backend at once, since it was asked last.
+    pub fn has_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
     }
 
     /// How it is tried.
@@ -118,11 +127,23 @@ impl Course {
     }
 
     fn pick(&mut self, seeker: &impl Seeker) -> Result<Picked, Denial> {
+        self.follow_plan(seeker);
         seeker.setup().pick(self.wish, &mut self.tried, alarm::now())
+    }
+
+    /// After a reload the places are others': the attempts stay counted, but nobody is known to have been tried.
+    fn follow_plan(&mut self, seeker: &impl Seeker) {
+        let edition = self.cluster(seeker).map_or(self.edition, |cluster| cluster.edition());
+        if edition != self.edition {
+            self.edition = edition;
+            self.tried.forget_all();
+            self.wish.pinned = None;
+        }
     }
 
     /// Not at once, then.
     async fn place_later(&mut self, seeker: &mut impl Seeker, mut why: Denial) -> Result<Picked, Unplaced> {
+        self.has_waited = true;
         loop {
             let outcome = match why {
                 Denial::Full => self.stand_in_line(seeker).await?,
@@ -159,7 +180,7 @@ impl Course {
         let plan = seeker.setup().plan().clusters.get(self.wish.cluster);
         let timeout = plan.map(|plan| plan.queue_timeout).unwrap_or_default();
         let now = alarm::now();
-        let until = *self.queued_until.get_or_insert(now.saturating_add(timeout.as_millis() as Millis));
+        let until = *self.queued_until.get_or_insert(now.saturating_add(alarm::millis(timeout)));
         let pinned = self.awaited(seeker);
         let Some(ticket) = cluster.join_line(pinned, &seeker.shard().stats) else {
             seeker.shard().stats.count(Count::QueueFull);
@@ -192,6 +213,7 @@ impl Course {
         loop {
             wait(seeker, Some(ticket)).await?;
             self.tried.comes_in_turn();
+            self.follow_plan(seeker);
             if is_pinned {
                 // A reload may have moved its backend, or taken it away.
                 self.wish.pinned = ticket.pinned();
@@ -230,8 +252,7 @@ async fn wait(seeker: &mut impl Seeker, ticket: Option<&Ticket>) -> Result<(), W
         match seeker.alarm().rung() {
             Some(Ring::Deadline) => Poll::Ready(Err(Waited::Late)),
             Some(Ring::Cut) => Poll::Ready(Err(Waited::Over(Fault::local(Phase::Connect, Kind::Cut)))),
-            // A pause is short, and who has ended its own direction may still want the answer.
-            None if ticket.is_some() && seeker.has_left(cx) => {
+            None if seeker.has_left(cx) => {
                 Poll::Ready(Err(Waited::Over(Fault::client(Phase::Connect, Kind::Died))))
             }
             None => Poll::Pending,

@@ -1,11 +1,12 @@
 //! How much there may be at one backend, over all workers: requests, tunnels, flows, connections.
 
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::queue::wait_over;
+use crate::queue::{occupy, stand_in_line, wait_over};
 use crate::support::datagram::{DatagramBackend, DatagramClient};
 use crate::support::kernel;
 use crate::support::wire::Wire;
@@ -223,6 +224,48 @@ fn a_reload_changes_the_limit_under_way() {
     assert_eq!(late.response().text(), "done");
     assert!(clients.iter_mut().all(|client| client.response().text() == "done"));
     wait_over(&ringway);
+}
+
+/// Connections that are open are reused no longer until there are as few as there may be.
+#[test]
+fn a_limit_on_connections_that_is_lowered_holds_under_load() {
+    let backend = Backend::well_behaved("ok");
+    let keys =
+        |limit: u32| text("", &format!("max_connections = {limit}\nqueue_timeout = \"1h\""), &backend.place);
+    let ringway = Configured::start(2, &keys(8));
+    let (address, over) = (ringway.address(), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                while !over.load(Relaxed) {
+                    assert_eq!(client.get("/").status, 200);
+                }
+            })
+        })
+        .collect();
+    ringway.wait_stats("many connections", |_| backend.connections() - backend.closed() > 4);
+    ringway.reload(&keys(2));
+    ringway.wait_stats("few connections", |_| backend.connections() - backend.closed() <= 2);
+    over.store(true, Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    wait_over(&ringway);
+}
+
+/// What is still in progress at a backend that has left counts when it is back.
+#[test]
+fn a_backend_that_leaves_and_comes_back_has_the_limit_it_had() {
+    let (holding, other) = (Holding::start(), Backend::well_behaved("other"));
+    let keys = |place: &str| text("", "max_requests = 1\nqueue_timeout = \"1h\"", place);
+    let ringway = Configured::start(2, &keys(&holding.backend.place));
+    let mut first = occupy(&ringway, &holding);
+    ringway.reload(&keys(&other.place));
+    assert_eq!(ringway.get("/").text(), "other");
+    ringway.reload(&keys(&holding.backend.place));
+    let mut second = stand_in_line(&ringway, 1, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    holding.release.send(()).unwrap();
+    assert_eq!((first.response().text().as_str(), second.response().text().as_str()), ("done", "done"));
 }
 
 #[test]

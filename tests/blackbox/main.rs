@@ -44,6 +44,7 @@ mod probes;
 mod proxy_protocol;
 mod proxy_protocol_http;
 mod queue;
+mod queue_turns;
 mod rates;
 mod requests_accepted;
 mod requests_forwarded;

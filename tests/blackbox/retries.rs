@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Client, Configured, Ringway, refusing_address};
+use crate::support::{Backend, Client, Configured, Ringway, kernel, refusing_address};
 
 /// No backend is ejected, so that only the budget holds retries back.
 fn text(listener: &str, keys: &str, backends: &[&str]) -> String {
@@ -190,4 +190,18 @@ fn a_response_that_is_late_is_asked_for_elsewhere_only_when_the_operator_says_so
         &format!("{}[defaults]\nresponse_timeout = \"100ms\"\n", text("", wanted, &places)),
     );
     assert_eq!(ringway.get("/").status, 504);
+}
+
+/// What was lost on others is not a backend's own time.
+#[test]
+fn a_backend_is_not_charged_for_the_time_of_others() {
+    let (silent, good) = (kernel::full_listener(), Backend::well_behaved("good"));
+    let keys = "[defaults]\nconnect_timeout = \"500ms\"\n";
+    let ringway =
+        Configured::start(1, &(keys.to_owned() + &text("", "", &[&silent.address.to_string(), &good.place])));
+    assert_eq!(ringway.get("/").text(), "good");
+    let stats = ringway.wait_stats("its end", |stats| stats.total()["latency_us"]["total"]["count"] == 1);
+    let latency = |name: &str| stats.total()["latency_us"][name]["p999"].as_u64().unwrap();
+    let (total, first_byte) = (latency("total"), latency("first_byte"));
+    assert!(total >= 400_000 && first_byte < total - 300_000, "{first_byte} of {total} us");
 }

@@ -1,6 +1,6 @@
 //! An exchange's attempts: whom it is sent to, over which connection, and what a failure leads to.
 
-use std::{rc::Rc, task::Context};
+use std::{rc::Rc, task::Context, time::Instant};
 
 use super::Exchange;
 use crate::{
@@ -65,6 +65,9 @@ impl Exchange {
             }
             if let Some(reason) = retry.take() {
                 session.shard.stats.count(reason);
+                self.sent_at = Instant::now();
+            } else if course.has_waited() {
+                self.sent_at = Instant::now();
             }
             let mut reused = false;
             let fault = match self.lease(session, fresh_only).await {
@@ -111,7 +114,10 @@ impl Exchange {
                     let status = after(unavailable, status);
                     return Box::pin(self.unplaced(session, Unplaced::Nobody, status)).await;
                 }
-                Verdict::Answer(status) => return Box::pin(self.answer(session, status)).await,
+                Verdict::Answer(status) => {
+                    self.attempt = None;
+                    return Box::pin(self.answer(session, status)).await;
+                }
                 Verdict::Abort => return Next::Abort,
             }
         }
@@ -134,7 +140,9 @@ impl Exchange {
                 session.shard.stats.count(Count::FaultNoBackend);
                 self.answer(session, status).await
             }
-            Unplaced::Full => self.answer_with(session, Reply::denied(503, Some(1))).await,
+            Unplaced::Full if status == 503 => self.answer_with(session, Reply::denied(503, Some(1))).await,
+            // Another backend may have done what was asked.
+            Unplaced::Full => self.answer(session, status).await,
             Unplaced::Over(fault) => {
                 if fault.kind != Kind::Cut {
                     session.shard.stats.count(fault.counter());

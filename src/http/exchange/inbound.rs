@@ -83,7 +83,10 @@ impl Exchange {
                 self.blame(session, fault, false);
                 lease.abort();
                 match fault.side {
-                    Side::Upstream if !begun => Box::pin(self.answer(session, 502)).await,
+                    Side::Upstream if !begun => {
+                        self.attempt = None;
+                        Box::pin(self.answer(session, 502)).await
+                    }
                     // What came so far reaches the client: its framing tells that something is missing.
                     Side::Upstream if response.body.is_delimited() => Next::Close,
                     _ => Next::Abort,

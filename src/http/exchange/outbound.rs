@@ -224,6 +224,15 @@ impl Exchange {
 
     /// Watches the client while the backend thinks: its end ends the work; requests sent ahead are put aside.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<Fault> {
+        let had_ended = self.half_closed;
+        let polled = self.read_ahead(cx, session);
+        if self.half_closed && !had_ended {
+            self.arm(session);
+        }
+        polled
+    }
+
+    fn read_ahead(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<Fault> {
         self.put_ahead(session);
         while self.upload.is_received() && !self.half_closed {
             let full = session.inbox.as_mut().is_some_and(|inbox| inbox.space().is_empty());
@@ -231,10 +240,7 @@ impl Exchange {
                 break;
             }
             match session.receive() {
-                Ok(0) => {
-                    self.half_closed = true;
-                    self.arm(session);
-                }
+                Ok(0) => self.half_closed = true,
                 Ok(count) => session.shard.stats.add(Count::ClientReceivedBytes, count as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Fault::client(Phase::Request, Kind::Died)),
@@ -243,21 +249,15 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// True when the client has gone away while no backend has its request. One whose body still comes may have ended
-    /// its direction behind it; it is gone when the connection is broken.
+    /// True when the client has gone away while no backend has its request: its connection is broken. One that has only
+    /// ended its direction is given a moment.
     pub(super) fn has_lost_client(&mut self, cx: &mut Context<'_>, session: &mut Session) -> bool {
-        self.put_ahead(session);
-        while self.upload.is_received() {
-            let full = session.inbox.as_mut().is_some_and(|inbox| inbox.space().is_empty());
-            if full || session.client.poll_readable(cx).is_pending() {
-                break;
-            }
-            match session.receive() {
-                Ok(0) => return true,
-                Ok(count) => session.shard.stats.add(Count::ClientReceivedBytes, count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return true,
-            }
+        let had_ended = self.half_closed;
+        if self.read_ahead(cx, session).is_ready() {
+            return true;
+        }
+        if self.half_closed && !had_ended {
+            session.alarm.hasten(HALF_CLOSED);
         }
         session.client.poll_over(cx).is_ready()
     }
