@@ -9,6 +9,7 @@ mod endpoint;
 mod networks;
 
 use std::{
+    collections::HashSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
@@ -143,22 +144,28 @@ impl BackendAddress {
         }
     }
 
-    /// Whether both name the same target: names ignore case and the final dot, IP literals their spelling.
-    pub fn same_target(&self, other: &BackendAddress) -> bool {
-        fn bare(host: &str) -> &str {
-            host.strip_suffix('.').unwrap_or(host)
+    /// What two addresses of the same target have in common: names ignore case and the final dot, IP literals their
+    /// spelling.
+    pub fn identity(&self) -> Identity {
+        if let Some(endpoint) = self.literal() {
+            return Identity::Endpoint(endpoint);
         }
-        match (&self.target, &other.target, self.literal(), other.literal()) {
-            (_, _, Some(mine), Some(theirs)) => mine == theirs,
-            (
-                Target::Host { host: mine, port: my_port },
-                Target::Host { host: theirs, port: their_port },
-                None,
-                None,
-            ) => my_port == their_port && bare(mine).eq_ignore_ascii_case(bare(theirs)),
-            _ => false,
+        match &self.target {
+            Target::Host { host, port } => {
+                Identity::Name(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(), *port)
+            }
+            Target::Unix(path) => Identity::Endpoint(Endpoint::Unix(path.clone())),
         }
     }
+}
+
+/// A target, however its address was written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// There is nothing to look up.
+    Endpoint(Endpoint),
+    /// A host name in lower case, and a port.
+    Name(String, u16),
 }
 
 impl From<SocketAddr> for BackendAddress {
@@ -227,7 +234,7 @@ pub fn parse_backends(list: &str) -> Result<Vec<BackendAddress>, AddressError> {
     if list.trim().is_empty() {
         return Err(AddressError::NoBackends);
     }
-    let mut backends: Vec<BackendAddress> = Vec::new();
+    let (mut backends, mut known) = (Vec::new(), HashSet::new());
     for (index, item) in list.split(',').enumerate() {
         let item = item.trim();
         if item.is_empty() {
@@ -236,7 +243,7 @@ pub fn parse_backends(list: &str) -> Result<Vec<BackendAddress>, AddressError> {
             return Err(AddressError::EmptyItem { position: index.saturating_add(1), list: list.to_owned() });
         }
         let backend: BackendAddress = item.parse()?;
-        if backends.iter().any(|known| known.same_target(&backend)) {
+        if !known.insert(backend.identity()) {
             return Err(AddressError::Duplicate { authority: backend.authority() });
         }
         backends.push(backend);

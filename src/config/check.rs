@@ -78,20 +78,6 @@ impl Findings<'_> {
         default
     }
 
-    /// The number of `key` if it is in `range`, else `default`.
-    fn number(&mut self, key: &Key<u32>, default: u32, range: &RangeInclusive<u32>) -> u32 {
-        let Some(at) = key.given() else { return default };
-        if range.contains(&at.value) {
-            return at.value;
-        }
-        let (low, high) = (range.start(), range.end());
-        self.mistake(
-            &at.place,
-            format!("`{}` is out of range: write a whole number from {low} to {high}", at.value),
-        );
-        default
-    }
-
     /// True when there are few enough.
     fn count(&mut self, place: &Place, what: &str, count: usize, most: usize) {
         if count > most {

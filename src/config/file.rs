@@ -2,10 +2,16 @@
 //!
 //! The comments here are the descriptions in the published schema, and the defaults stand there too.
 
+mod number;
 mod value;
 
 use std::{net::IpAddr, time::Duration};
 
+use self::number::{
+    Attempts, Budget, Failures, FinalStatus, Jitter, Limit, PerClient, PerSecond, Percent, Port, Queue,
+    Ratio, RedirectStatus, Requests, Turns,
+};
+pub(super) use self::number::{BoundedLoad, Burst};
 pub(super) use self::value::{
     BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, RateKeyItem, SecretKey,
     Statuses,
@@ -65,11 +71,11 @@ tables! {
         /// Clients from these networks may not come in, even if they are allowed.
         deny: NetworkList,
         /// Connections or UDP flows that one client may have at a time, over all workers; what is more is reset or dropped.
-        max_connections_per_client: u32,
+        max_connections_per_client: PerClient,
         /// How many requests (`http`), connections (`tcp`) or new flows (`udp`) are taken: `10/s`, `300/m` or `1000/h`, over all workers.
         rate_limit: Rate,
         /// How many may come at once after a pause; one second's worth unless given, at least 1.
-        rate_burst: u32,
+        rate_burst: Burst,
         /// What has a limit of its own: each `client-address` (IPv6: each network of 64 bits), `all` together, or each value of `{ header = "…" }` (HTTP only).
         rate_key: RateKeyItem = "client-address",
     }
@@ -83,7 +89,7 @@ tables! {
         /// What `ip-hash`, `ring` and `maglev` hash: `client-address`, `path`, `{ header = "…" }`, `{ cookie = "…" }` or `{ query = "…" }`.
         hash_key: HashKeyItem = "client-address",
         /// How far a backend's load may exceed the average before `ip-hash`, `ring` and `maglev` pass it over: 1.25 is a quarter more. Without it nobody is passed over.
-        bounded_load: f64,
+        bounded_load: BoundedLoad,
         /// How long a backend that has come back grows into its share; `0s` gives it all at once.
         slow_start: Duration = "0s",
         /// Begin each connection to a backend with a PROXY protocol header of this version.
@@ -99,21 +105,21 @@ tables! {
         /// Probes its backends. Without this table nobody is probed.
         health: Health,
         /// Requests in progress at each backend at most, over all workers: tunnels, TCP connections and UDP flows count too. 0 has no limit.
-        max_requests: u32 = 0,
+        max_requests: Limit = 0,
         /// Connections open to each backend at most, over all workers, idle ones included. 0 has no limit.
-        max_connections: u32 = 0,
+        max_connections: Limit = 0,
         /// How many requests (or TCP connections) may wait while every backend has all it may have, over all workers.
-        queue_max: u32 = 1024,
+        queue_max: Queue = 1024,
         /// How long each of them may wait before it is answered with 503.
         queue_timeout: Duration = "1s",
         /// How often a request is tried, the first time included.
-        attempts: u32 = 3,
-        /// Before backends that could not be connected to are tried again, when no other is left.
+        attempts: Attempts = 3,
+        /// Before backends that refused a connection are tried again, when no other is left; those that did not answer in time are not.
         retry_pause: Duration = "10ms",
         /// Retries in percent of the requests, measured over 10 seconds.
-        retry_budget: u32 = 20,
+        retry_budget: Budget = 20,
         /// Retries that are allowed each second however few the requests are, over all workers; 10 seconds' worth can be saved up.
-        retry_min_per_second: u32 = 3,
+        retry_min_per_second: PerSecond = 3,
         /// Send PUT and DELETE again when a connection died before their response. Safe methods always are.
         retry_idempotent: bool = false,
         /// Also send a request again, to another backend, when the response did not begin in time; only those that may be sent again when a connection died. Each attempt may take the response timeout.
@@ -137,33 +143,33 @@ tables! {
         /// `ready`; `drain` takes nothing new, while pinned clients go on; `maint` takes nothing at all.
         state: Duty = "ready",
         /// In place of the cluster's `max_requests`; 0 has no limit.
-        max_requests: u32,
+        max_requests: Limit,
         /// In place of the cluster's `max_connections`; 0 has no limit.
-        max_connections: u32,
+        max_connections: Limit,
     }
 
     /// The circuit breaker of each backend: open after failures in a row, then one trial at a time.
     Circuit {
         /// Failures in a row that eject a backend: connections refused or not made in time, responses that do not begin in time, break off or are no HTTP; `0` ejects nobody. Without it 3, but 0 in a cluster of one backend, as nobody else could do its work.
-        failures: u16,
+        failures: Failures,
         /// Failures further apart than this are not in a row.
         window: Duration = "10s",
-        /// How long it is ejected at first; twice as long each time it fails again.
-        open: Duration = "1s",
+        /// How long it is ejected at first; twice as long each time it fails again. Without it `1s`, or `open_max` if that is shorter.
+        open: Duration,
         /// It is ejected no longer than this at a time, and after so long a time of health the next time is a first one.
         open_max: Duration = "30s",
         /// A status of 500 to 599 is a failure too.
         count_5xx: bool = false,
         /// Eject who succeeds less often than this part of the others' success ratio, such as `0.8`. Without it nobody is compared.
-        outlier_ratio: f64,
+        outlier_ratio: Ratio,
         /// How long the ratios are observed before they are compared.
         outlier_interval: Duration = "10s",
         /// Who has had fewer requests in that time is not compared.
-        outlier_requests: u16 = 100,
+        outlier_requests: Requests = 100,
         /// Outliers are ejected up to this share of the cluster's backends, in percent; one always may be.
-        outlier_max: u16 = 50,
+        outlier_max: Percent = 50,
         /// While fewer backends than this share are healthy, all are used, in percent; `0` never does that.
-        panic_threshold: u16 = 0,
+        panic_threshold: Percent = 0,
     }
 
     /// How a client stays with its backend: by a cookie of ours, or by its address.
@@ -199,15 +205,15 @@ tables! {
         /// For a whole probe, from the connect to the last byte that matters.
         timeout: Duration = "2s",
         /// Successes in a row that bring a backend back.
-        rise: u16 = 2,
+        rise: Turns = 2,
         /// Failures in a row that take it out.
-        fall: u16 = 3,
+        fall: Turns = 3,
         /// How far an interval may be longer or shorter, in percent, so that probes do not come in step.
-        jitter: u16 = 10,
+        jitter: Jitter = 10,
         /// What a backend is until its first probe, which is made at once and decides alone: `up` takes work, `down` takes none.
         start: health::Start = "up",
         /// Probe this port in place of the backend's own.
-        port: u16,
+        port: Port,
         /// Probe this IP address in place of the backend's own.
         address: IpAddr,
         /// HTTP: the method.
@@ -295,7 +301,7 @@ tables! {
         /// How many requests are taken: `10/s`, `300/m` or `1000/h`, over all workers. Others are answered 429.
         rate_limit: Rate,
         /// How many may come at once after a pause; one second's worth unless given, at least 1.
-        rate_burst: u32,
+        rate_burst: Burst,
         /// What has a limit of its own: each `client-address` (IPv6: each network of 64 bits), `all` together, or each value of `{ header = "…" }`.
         rate_key: RateKeyItem = "client-address",
     }
@@ -317,7 +323,7 @@ tables! {
     /// Another place to ask. What is left out stays as in the request, and so does the query.
     Redirect {
         /// 301, 302, 303, 307 or 308.
-        status: u16 = 302,
+        status: RedirectStatus = 302,
         /// `http` or `https`.
         scheme: String,
         /// Host, with a port if need be.
@@ -331,7 +337,7 @@ tables! {
     /// An answer that needs no backend.
     Respond {
         /// 200 to 599.
-        status: u16 = 200,
+        status: FinalStatus = 200,
         /// Its content.
         body: String = "",
         /// Its media type.
@@ -354,7 +360,7 @@ tables! {
         body_idle_timeout: Duration = "5m",
         /// Silence of a TCP connection or an upgraded one (WebSocket).
         tunnel_idle_timeout: Duration = "1h",
-        /// How long a UDP client may be silent before its choice of backend is forgotten.
+        /// How long both sides of a UDP flow may be silent before its choice of backend is forgotten.
         udp_idle_timeout: Duration = "60s",
         /// Add `Via: 1.1 ringway` to what is forwarded.
         via: bool = true,

@@ -152,22 +152,6 @@ impl Read for u16 {
     }
 }
 
-impl Read for u32 {
-    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
-        let number = match &node.value {
-            Value::Integer(number) => Some(*number),
-            Value::Text { text, whole: true } => text.parse().ok(),
-            _ => None,
-        };
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        number.or_else(|| unexpected(node, mistakes, "a whole number, without quotes"))
-    }
-
-    fn schema() -> Json {
-        or_placeholder(&json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }))
-    }
-}
-
 impl Read for f64 {
     fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         let number = match &node.value {

@@ -1,28 +1,23 @@
 //! Who may come in and how often: ranges, and what belongs together.
 
-use std::{num::NonZeroU32, ops::RangeInclusive};
+use std::num::NonZeroU32;
 
 use super::{Findings, listeners::unix};
 use crate::{
     config::{
-        file::{Listener, NetworkList, RateKeyItem, Route},
+        file::{Burst, Listener, NetworkList, RateKeyItem, Route},
         mistake::Place,
         plan::{
             AdmissionPlan, Mode,
-            admission::{CONNECTIONS_PER_CLIENT_MAX, RATE_COUNT_MAX, Rate, RateKey, RateLimit},
+            admission::{RATE_COUNT_MAX, Rate, RateKey, RateLimit},
         },
         read::Key,
     },
     syntax,
 };
 
-/// Numbers that none of these keys may leave.
-const COUNTS: RangeInclusive<u32> = 1..=RATE_COUNT_MAX;
-
 /// What a listener asks.
 pub(super) fn of_listener(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) -> AdmissionPlan {
-    let limit = &listener.max_connections_per_client;
-    let most = count(findings, limit, &(1..=CONNECTIONS_PER_CLIENT_MAX));
     let rate = rate(findings, (&listener.rate_limit, &listener.rate_burst, &listener.rate_key));
     if let (Some(RateLimit { key: RateKey::Header(_), .. }), Some(place), true) =
         (&rate, listener.rate_key.place(), mode != Mode::Http)
@@ -35,7 +30,7 @@ pub(super) fn of_listener(findings: &mut Findings<'_>, listener: &Listener, mode
         allow: networks(&listener.allow),
         deny: networks(&listener.deny),
         rate,
-        connections_per_client: most.and_then(NonZeroU32::new),
+        connections_per_client: NonZeroU32::new(listener.max_connections_per_client.number(0)),
     }
 }
 
@@ -75,22 +70,10 @@ fn networks(key: &Key<NetworkList>) -> crate::addr::Networks {
     key.get().map(|list| list.0.clone()).unwrap_or_default()
 }
 
-/// The number of `key` if it is in `range`.
-fn count(findings: &mut Findings<'_>, key: &Key<u32>, range: &RangeInclusive<u32>) -> Option<u32> {
-    let at = key.given()?;
-    if !range.contains(&at.value) {
-        let (given, low, high) = (at.value, range.start(), range.end());
-        findings
-            .mistake(&at.place, format!("`{given}` is out of range: write a number from {low} to {high}"));
-        return None;
-    }
-    Some(at.value)
-}
-
 /// A limit and what belongs to it.
 fn rate(
     findings: &mut Findings<'_>,
-    (limit, burst, key): (&Key<Rate>, &Key<u32>, &Key<RateKeyItem>),
+    (limit, burst, key): (&Key<Rate>, &Key<Burst>, &Key<RateKeyItem>),
 ) -> Option<RateLimit> {
     if limit.is_absent() {
         for (name, place) in [("rate_burst", burst.place()), ("rate_key", key.place())] {
@@ -99,18 +82,18 @@ fn rate(
             }
         }
     }
-    let burst = count(findings, burst, &COUNTS);
     let key = rate_key(findings, key);
     let at = limit.given()?;
-    if !COUNTS.contains(&at.value.count) {
-        let (given, high) = (at.value.count, COUNTS.end());
+    let given = at.value.count;
+    if !(1..=RATE_COUNT_MAX).contains(&given) {
+        let nobody = if given == 0 { "; `deny = \"all\"` takes nobody" } else { "" };
         findings.mistake(
             &at.place,
-            format!("`{given}` is out of range: write a rate from 1 to {high}, such as `\"10/s\"`; `deny = \"all\"` takes nobody"),
+            format!("`{given}` is out of range: write a rate from 1 to {RATE_COUNT_MAX}, such as `\"10/s\"`{nobody}"),
         );
         return None;
     }
-    Some(RateLimit { rate: at.value, burst: burst.unwrap_or_else(|| at.value.in_a_second()), key })
+    Some(RateLimit { rate: at.value, burst: burst.number(at.value.in_a_second()), key })
 }
 
 fn rate_key(findings: &mut Findings<'_>, key: &Key<RateKeyItem>) -> RateKey {
@@ -159,13 +142,19 @@ mod tests {
             one(&with("deny = \"10.0.0.0/33\""), line, &["deny: ", "`10.0.0.0/33` is not a network"]);
             one(&with("rate_limit = 10"), line, &["the number `10`", "`\"10/s\"`"]);
             one(&with("rate_limit = \"10/d\""), line, &["the text `10/d`", "second, minute or hour"]);
-            one(&with("rate_limit = \"0/s\""), line, &["`0` is out of range", "from 1 to 1000000"]);
+            one(
+                &with("rate_limit = \"0/s\""),
+                line,
+                &["`0` is out of range", "from 1 to 1000000", "`deny = \"all\"` takes nobody"],
+            );
+            let more = mistakes(&with("rate_limit = \"1000001/s\""));
+            assert!(more.len() == 1 && !more[0].contains("deny"), "{more:?}");
             one(&with("rate_limit = \"1000001/h\""), line, &["`1000001` is out of range"]);
             one(&with("rate_burst = 2"), line, &["`rate_burst` belongs to a `rate_limit`"]);
             one(&with("rate_key = \"all\""), line, &["`rate_key` belongs to a `rate_limit`"]);
             let limited = |more: &str| with(&format!("rate_limit = \"1/s\"\n{more}"));
             one(&limited("rate_burst = 0"), line + 1, &["`0` is out of range", "from 1 to 1000000"]);
-            one(&limited("rate_burst = -1"), line + 1, &["the number `-1`", "a whole number"]);
+            one(&limited("rate_burst = -1"), line + 1, &["`-1` is out of range", "a whole number"]);
             one(&limited("rate_key = \"clientaddress\""), line + 1, &["did you mean `client-address`?"]);
             one(&limited("rate_key = { header = \"a b\" }"), line + 1, &["this is no name"]);
             one(&limited("rate_key = {}"), line + 1, &["`header` is missing"]);

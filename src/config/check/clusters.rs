@@ -1,6 +1,6 @@
 //! Clusters and their backends.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
 use super::{
     Findings, Names, circuit, health,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     addr::BackendAddress,
     config::{
-        file::{Backend, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
+        file::{Backend, BoundedLoad, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
         mistake::Place,
         plan::{
             Algorithm, BackendPlan, ClusterPlan,
@@ -24,8 +24,6 @@ use crate::{
 
 /// Name of the only cluster if it was given none.
 const NAME: &str = "default";
-/// How far a load may exceed the average.
-const BOUNDED_LOAD: RangeInclusive<f64> = 1.01..=10.0;
 const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const STICKY_ADDRESS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 /// Browsers forget a cookie after 400 days in any case.
@@ -83,7 +81,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     let algorithm = cluster.balance.get().map(|balance| balance.0);
     let mut http_only = Vec::new();
     let hash_key = hash_key(findings, &cluster.hash_key, &mut http_only);
-    let bounded_load_percent = bounded_load(findings, &cluster.bounded_load);
+    let bounded_load_percent = cluster.bounded_load.get().copied().map(bounded_load);
     check_keyed(findings, cluster);
     let sticky = cluster.sticky.given().and_then(|at| sticky(findings, at, &mut http_only));
     let key_given = cluster.sticky.get().is_some_and(|table| table.key.get().is_some());
@@ -133,15 +131,16 @@ fn backends(findings: &mut Findings<'_>, cluster: &Cluster, place: &Place) -> Ba
             "the cluster has no backend: write a line such as `backend = [\"10.0.0.1:8080\"]`",
         );
     }
-    let bounds = Bounds::of_cluster(findings, cluster);
+    let bounds = Bounds::of_cluster(cluster);
     let mut names = Names::default();
     for name in items.iter().filter_map(|item| item.value.0.name.given()) {
         names.claim(findings, "backend", name);
     }
-    let (mut plans, mut addresses, mut places) = (Vec::new(), Vec::<BackendAddress>::new(), Vec::new());
+    let (mut plans, mut addresses, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut targets = HashSet::new();
     for At { place, value } in items {
         let Some((plan, address)) = backend(findings, &mut names, bounds, &value.0, place) else { continue };
-        if addresses.iter().any(|known| known.same_target(&address)) {
+        if !targets.insert(address.identity()) {
             let authority = address.authority();
             findings.mistake(place, format!("backend `{authority}` is named twice: name it once, with a `weight` of 2 for a larger share"));
             continue;
@@ -176,7 +175,7 @@ fn backend(
         Some(name) => name.0.clone(),
         None => names.invent(&address.authority(), place),
     };
-    let (max_requests, max_connections) = bounds.of_backend(findings, table);
+    let (max_requests, max_connections) = bounds.of_backend(table);
     let plan = BackendPlan {
         name: name.into(),
         endpoints: address.literal().into_iter().collect(),
@@ -200,20 +199,12 @@ fn check_weights(findings: &mut Findings<'_>, backends: &[BackendPlan], place: &
     }
 }
 
-fn bounded_load(findings: &mut Findings<'_>, key: &Key<f64>) -> Option<u32> {
-    let at = key.given()?;
-    if !BOUNDED_LOAD.contains(&at.value) {
-        let (low, high) = (BOUNDED_LOAD.start(), BOUNDED_LOAD.end());
-        findings.mistake(
-            &at.place,
-            format!("`{}` is out of range: write a number from {low} to {high}, such as 1.25", at.value),
-        );
-        return None;
-    }
+/// In percent of the average.
+fn bounded_load(load: BoundedLoad) -> u32 {
     // At most a thousand.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-    let percent = (at.value * 100.0).round() as u32;
-    Some(percent)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the reader knows the range")]
+    let percent = (load.0 * 100.0).round() as u32;
+    percent
 }
 
 /// Keys that only hashing looks at.

@@ -20,8 +20,6 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::f
 const USUAL: Duration = Duration::from_secs(2);
 /// A fast interval that nobody chose is not shorter.
 const FAST_MIN: Duration = Duration::from_millis(100);
-const TURNS: RangeInclusive<u16> = 1..=100;
-const JITTER: RangeInclusive<u16> = 0..=50;
 /// Most steps of a script.
 const STEPS_MAX: usize = 64;
 
@@ -32,12 +30,6 @@ pub(super) fn health(findings: &mut Findings<'_>, At { value: table, .. }: &At<H
     let interval = findings.duration(&table.interval, USUAL, &INTERVAL);
     let fast = (interval / 4).max(FAST_MIN).min(interval);
     let fast_interval = findings.duration(&table.fast_interval, fast, &(*INTERVAL.start()..=interval));
-    let port = table.port.given().filter(|at| {
-        if at.value == 0 {
-            findings.mistake(&at.place, "`0` is no port: write a number from 1 to 65535");
-        }
-        at.value != 0
-    });
     HealthPlan {
         probe: match kind {
             Kind::Tcp => Probe::Tcp,
@@ -45,13 +37,13 @@ pub(super) fn health(findings: &mut Findings<'_>, At { value: table, .. }: &At<H
             Kind::Script => Probe::Script(steps(findings, table)),
         },
         address: table.address.get().copied(),
-        port: port.map(|at| at.value),
+        port: Some(table.port.number(0)).filter(|port| *port != 0),
         interval,
         fast_interval,
         timeout: findings.duration(&table.timeout, USUAL, &TIMEOUT),
-        rise: number(findings, &table.rise, 2, TURNS).into(),
-        fall: number(findings, &table.fall, 3, TURNS).into(),
-        jitter_percent: number(findings, &table.jitter, 10, JITTER).into(),
+        rise: table.rise.number(2),
+        fall: table.fall.number(3),
+        jitter_percent: table.jitter.number(10),
         start: table.start.get().copied().unwrap_or_default(),
     }
 }
@@ -102,17 +94,6 @@ fn check_kind(findings: &mut Findings<'_>, table: &Health, kind: Kind) {
             ));
         }
     }
-}
-
-fn number(findings: &mut Findings<'_>, key: &Key<u16>, default: u16, range: RangeInclusive<u16>) -> u16 {
-    let Some(at) = key.given() else { return default };
-    if range.contains(&at.value) {
-        return at.value;
-    }
-    let (low, high) = (range.start(), range.end());
-    findings
-        .mistake(&at.place, format!("`{}` is out of range: write a number from {low} to {high}", at.value));
-    default
 }
 
 fn http(findings: &mut Findings<'_>, table: &Health) -> HttpProbe {

@@ -3,29 +3,19 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{Findings, clusters::ClusterDraft};
-use crate::{
-    config::{
-        file::{Backend, Cluster},
-        mistake::Place,
-        plan::{
-            Timeouts,
-            cluster::{QUEUE_TIMEOUT, QUEUE_USUAL, Retries},
-        },
-        read::Key,
-        units::format_duration,
+use crate::config::{
+    file::{Backend, Cluster},
+    mistake::Place,
+    plan::{
+        Timeouts,
+        cluster::{QUEUE_TIMEOUT, QUEUE_USUAL, Retries},
     },
-    limits,
+    read::Key,
+    units::format_duration,
 };
 
-/// More than any host has descriptors for.
-const LIMIT: RangeInclusive<u32> = 0..=10_000_000;
-const QUEUE: RangeInclusive<u32> = 0..=limits::QUEUE_MAX as u32;
 const QUEUE_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
-const ATTEMPTS: RangeInclusive<u32> = 1..=limits::ATTEMPTS_MAX as u32;
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
-/// Every request may have every attempt.
-const BUDGET: RangeInclusive<u32> = 0..=100 * limits::ATTEMPTS_MAX as u32;
-const PER_SECOND: RangeInclusive<u32> = 0..=1_000_000;
 
 /// What may be at one backend at once.
 #[derive(Clone, Copy)]
@@ -36,37 +26,30 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// What a cluster says for all its backends.
-    pub(super) fn of_cluster(findings: &mut Findings<'_>, cluster: &Cluster) -> Self {
-        Bounds {
-            requests: findings.number(&cluster.max_requests, 0, &LIMIT),
-            connections: findings.number(&cluster.max_connections, 0, &LIMIT),
-        }
+    pub(super) fn of_cluster(cluster: &Cluster) -> Self {
+        Bounds { requests: cluster.max_requests.number(0), connections: cluster.max_connections.number(0) }
     }
 
     /// What holds for one of them: the most requests and the most connections.
-    pub(super) fn of_backend(self, findings: &mut Findings<'_>, backend: &Backend) -> (u32, u32) {
-        let requests = findings.number(&backend.max_requests, self.requests, &LIMIT);
-        (requests, findings.number(&backend.max_connections, self.connections, &LIMIT))
+    pub(super) fn of_backend(self, backend: &Backend) -> (u32, u32) {
+        (backend.max_requests.number(self.requests), backend.max_connections.number(self.connections))
     }
 }
 
 /// How many may wait, and for how long.
 pub(super) fn queue(findings: &mut Findings<'_>, cluster: &Cluster) -> (usize, Duration) {
-    let usual = u32::try_from(QUEUE_USUAL).unwrap_or(u32::MAX);
-    let max = findings.number(&cluster.queue_max, usual, &QUEUE);
     let timeout = findings.duration(&cluster.queue_timeout, QUEUE_TIMEOUT, &QUEUE_TIME);
-    (max as usize, timeout)
+    (cluster.queue_max.number(QUEUE_USUAL), timeout)
 }
 
 /// How often a request is tried.
 pub(super) fn retries(findings: &mut Findings<'_>, cluster: &Cluster) -> Retries {
     let usual = Retries::default();
-    let attempts = u32::try_from(usual.attempts).unwrap_or(u32::MAX);
     let retries = Retries {
-        attempts: findings.number(&cluster.attempts, attempts, &ATTEMPTS) as usize,
+        attempts: cluster.attempts.number(usual.attempts),
         pause: findings.duration(&cluster.retry_pause, usual.pause, &PAUSE),
-        budget_percent: findings.number(&cluster.retry_budget, usual.budget_percent, &BUDGET),
-        per_second_min: findings.number(&cluster.retry_min_per_second, usual.per_second_min, &PER_SECOND),
+        budget_percent: cluster.retry_budget.number(usual.budget_percent),
+        per_second_min: cluster.retry_min_per_second.number(usual.per_second_min),
         idempotent: cluster.retry_idempotent.get().copied().unwrap_or(usual.idempotent),
         late: cluster.retry_response_timeout.get().copied().unwrap_or(usual.late),
         idempotency_key: cluster.retry_idempotency_key.get().copied().unwrap_or(usual.idempotency_key),

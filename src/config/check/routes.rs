@@ -199,13 +199,7 @@ fn redirect(
     path: &PathMatch,
 ) -> Option<Redirect> {
     let known = findings.mistakes.len();
-    let status = table.status.get().copied().unwrap_or(302);
-    if let Some(at) = table.status.given().filter(|at| !matches!(at.value, 301 | 302 | 303 | 307 | 308)) {
-        findings.mistake(
-            &at.place,
-            format!("{} is no status of a redirect: write 301, 302, 303, 307 or 308", at.value),
-        );
-    }
+    let status = table.status.get().map_or(302, |status| status.0);
     if let Some(at) = table.scheme.given().filter(|at| !matches!(at.value.as_str(), "http" | "https")) {
         findings.mistake(&at.place, "this is no scheme: write `http` or `https`");
     }
@@ -234,11 +228,7 @@ fn redirect(
 }
 
 fn respond(findings: &mut Findings<'_>, table: &Respond) -> Option<FixedAnswer> {
-    let status = table.status.get().copied().unwrap_or(200);
-    if let Some(at) = table.status.given().filter(|at| !(200..=599).contains(&at.value)) {
-        findings
-            .mistake(&at.place, format!("{} is no final status: write a number from 200 to 599", at.value));
-    }
+    let status: u16 = table.status.number(200);
     if let Some(at) = table.body.given() {
         if matches!(status, 204 | 205 | 304) && !at.value.is_empty() {
             findings.mistake(&at.place, format!("an answer with status {status} has no body: leave it out"));

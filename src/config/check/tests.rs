@@ -1,5 +1,6 @@
 //! One row for each check: what is written, and what the message must name.
 
+mod circuit;
 mod health;
 
 use crate::config::tests::{checked, mistakes};
@@ -165,6 +166,16 @@ fn clusters_and_backends() {
 }
 
 #[test]
+fn every_backend_that_is_possible_is_compared_with_all_the_others() {
+    let many: Vec<_> =
+        (0..16_000).map(|number| format!("\"10.0.{}.{}:1\"", number / 250, number % 250)).collect();
+    let with = |more: &str| format!("{LISTENER}[[cluster]]\nbackend = [{}{more}]\n", many.join(","));
+    assert_eq!(mistakes(&with("")), [] as [&str; 0]);
+    one(&with(",\n\"10.0.63.249:1\""), 5, &["`10.0.63.249:1` is named twice"]);
+    one(&with(",\n\"[::ffff:1]:1\", \"[0::ffff:1]:1\""), 5, &["is named twice"]);
+}
+
+#[test]
 fn stickiness() {
     let with = |line: &str| format!("{LISTENER}{CLUSTER}sticky = {{ {line} }}\n");
     one(&with(""), 6, &["exactly one of `cookie` and `client_address`"]);
@@ -220,7 +231,7 @@ fn routes_and_what_they_do() {
     one(&with("redirect = { scheme = \"ftp\" }"), 10, &["`http` or `https`"]);
     one(&with("redirect = { host = \"a b\" }"), 10, &["no host"]);
     one(&with("redirect = { prefix = \"/b\" }"), 10, &["`path_prefix`"]);
-    one(&with("respond = { status = 100 }"), 10, &["no final status"]);
+    one(&with("respond = { status = 100 }"), 10, &["`100` is out of range", "from 200 to 599"]);
     one(&with("respond = { status = 204, body = \"x\" }"), 10, &["no body"]);
     one(&with("cluster = \"web\"\nstrip_prefix = true"), 11, &["needs a `path_prefix`"]);
     one(&with("respond = {}\npath_prefix = \"/a\"\nstrip_prefix = true"), 12, &["go to a cluster"]);

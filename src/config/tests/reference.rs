@@ -2,12 +2,15 @@
 
 use serde_json::Value as Json;
 
-use super::{QUICK_START, checked};
+use super::{QUICK_START, checked, mistakes};
 use crate::config::schema;
 
 #[test]
 fn the_published_schema_is_that_of_the_tables() {
-    let published = include_str!("../../../examples/ringway.schema.json");
+    // Read now, so that a new one needs no new build.
+    let published =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ringway.schema.json"))
+            .unwrap();
     assert!(published == schema(), "write it again: cargo run -- schema > examples/ringway.schema.json");
 }
 
@@ -130,4 +133,61 @@ fn the_defaults_in_the_schema_are_the_real_ones() {
         route(r#"respond = { status = 200, body = "", content_type = "text/plain; charset=utf-8" }"#)
     );
     assert_eq!(route(r#"redirect = { path = "/" }"#), route(r#"redirect = { path = "/", status = 302 }"#));
+}
+
+/// A text with this line in this table, and nothing else that could be wrong.
+fn with_line(table: &str, line: &str) -> String {
+    let route = |lines: &str| format!("{QUICK_START}[[route]]\n{lines}\n");
+    match table {
+        "listener" => {
+            QUICK_START.replace("[[cluster]]", &format!("rate_limit = \"1/s\"\n{line}\n[[cluster]]"))
+        }
+        "cluster" => format!("{QUICK_START}{line}\n"),
+        "cluster.backend" => {
+            let backends = format!(
+                "[[cluster.backend]]\naddress = \"b:1\"\n{line}\n[[cluster.backend]]\naddress = \"c:1\"\n"
+            );
+            let without: Vec<_> = QUICK_START.lines().filter(|line| !line.starts_with("backend")).collect();
+            format!("{}\n{backends}", without.join("\n"))
+        }
+        "route" => route(&format!("respond = {{}}\nrate_limit = \"1/s\"\n{line}")),
+        "route.redirect" => route(&format!("redirect = {{ path = \"/\", {line} }}")),
+        "route.respond" => route(&format!("respond = {{ {line} }}")),
+        "route.split" => route(&format!("split = [{{ cluster = \"default\", {line} }}]")),
+        _ => format!("{QUICK_START}[{table}]\n{line}\n"),
+    }
+}
+
+/// What a number may be, if the key is one.
+fn numeric(schema: &Json) -> Option<&Json> {
+    let form = schema["anyOf"].get(0).unwrap_or(schema);
+    matches!(form["type"].as_str(), Some("integer" | "number")).then_some(form)
+}
+
+#[test]
+fn the_schema_and_the_checks_agree_about_every_number() {
+    let mut seen = 0;
+    for (path, schema) in schema_keys() {
+        let (Some(form), Some((table, key))) = (numeric(&schema), path.rsplit_once('.')) else { continue };
+        seen += 1;
+        let told = |value: &str| mistakes(&with_line(table, &format!("{key} = {value}"))).join("\n");
+        if let Some(words) = form["enum"].as_array() {
+            assert!(words.iter().all(|word| told(&word.to_string()).is_empty()), "{path}");
+            assert!(told("300").contains("300") && told("304").contains("304"), "{path}");
+            continue;
+        }
+        let (low, high) = (&form["minimum"], &form["maximum"]);
+        let range = format!("from {} to {}", low.as_f64().unwrap(), high.as_f64().unwrap());
+        for right in [low, high] {
+            let told = told(&right.to_string());
+            assert!(!told.contains("from "), "{path} = {right}: {told}");
+        }
+        let step = if form["type"] == "integer" { 1.0 } else { 0.01 };
+        for wrong in [low.as_f64().unwrap() - step, high.as_f64().unwrap() + step] {
+            let value = if step < 1.0 { format!("{wrong:?}") } else { format!("{wrong}") };
+            let told = told(&value);
+            assert!(told.lines().count() == 1 && told.contains(&range), "{path} = {value}: {told}");
+        }
+    }
+    assert!(seen >= 25, "{seen}");
 }

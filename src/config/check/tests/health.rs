@@ -28,8 +28,8 @@ fn numbers_have_ranges() {
         wrong(&format!("{key} = 101"), &[key, "`101` is out of range", most]);
     }
     wrong("jitter = 51", &["jitter: ", "from 0 to 50"]);
-    wrong("port = 0", &["`0` is no port", "1 to 65535"]);
-    wrong("port = 65536", &["the number `65536`"]);
+    wrong("port = 0", &["`0` is out of range", "1 to 65535"]);
+    wrong("port = 65536", &["`65536` is out of range", "from 1 to 65535"]);
     wrong("address = \"web\"", &["the text `web`", "an IP address"]);
     right("interval = \"10ms\"\ntimeout = \"1ms\"\nrise = 100\nfall = 1\njitter = 0\nport = 1");
 }
