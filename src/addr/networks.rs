@@ -19,6 +19,12 @@ impl Networks {
         self.0.iter().map(|network| (network.network(), network.broadcast()))
     }
 
+    /// True when every address of `others` is in one of these.
+    pub fn cover(&self, others: &Networks) -> bool {
+        let own = IpNet::aggregate(&self.0);
+        others.0.iter().all(|other| own.iter().any(|network| network.contains(other)))
+    }
+
     /// True when one of them contains `address`; IPv4 clients of an IPv6 socket count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -85,6 +91,17 @@ mod tests {
         let all: Networks = "all".parse().unwrap();
         assert!(all.contains("8.8.8.8".parse().unwrap()) && all.contains("::1".parse().unwrap()));
         assert!(!Networks::default().contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn halves_cover_the_whole() {
+        let covers = |own: &str, others: &str| {
+            own.parse::<Networks>().unwrap().cover(&others.parse::<Networks>().unwrap())
+        };
+        assert!(covers("10.0.0.0/9,10.128.0.0/9", "10.0.0.0/8"));
+        assert!(covers("all", "10.0.0.1,::1"));
+        assert!(!covers("10.0.0.0/9", "10.0.0.0/8"));
+        assert!(!covers("10.0.0.0/8", "10.0.0.1,::1"));
     }
 
     #[test]

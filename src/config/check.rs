@@ -168,7 +168,7 @@ pub(super) fn check(
     usage::check(findings, &clusters, &listeners, &routes);
     reach::check(findings, &routes);
 
-    let (timeouts, headers) = defaults(findings, &clusters, &file.defaults, &file.runtime);
+    let (timeouts, headers) = defaults(findings, (&clusters, &routes), &file.defaults, &file.runtime);
     let cores = choose_cores(findings, &file.runtime);
     let admin = admin(findings, &file.admin);
     listeners::overlaps(findings, &listeners, admin.as_ref());
@@ -217,7 +217,7 @@ fn assemble(
 
 fn defaults(
     findings: &mut Findings<'_>,
-    clusters: &[ClusterDraft],
+    drafts: (&[ClusterDraft], &[RouteDraft]),
     defaults: &Key<Defaults>,
     runtime: &Key<Runtime>,
 ) -> (Timeouts, HeaderPolicy) {
@@ -237,7 +237,7 @@ fn defaults(
         shutdown: findings.duration(&shutdown, usual.shutdown, &TIMEOUT_OR_OFF),
     };
     let keys = (&table.connect_timeout, &table.response_timeout);
-    limits::compare(findings, clusters, &timeouts, keys);
+    limits::compare(findings, drafts, &timeouts, keys);
     let headers = HeaderPolicy {
         via: table.via.get().copied().unwrap_or(policy.via),
         trust_forwarded: table.trust_forwarded.get().copied().unwrap_or(policy.trust_forwarded),

@@ -3,20 +3,20 @@
 //! As TOML it can be loaded again and means the same; as JSON the admin shows it. Secrets are left out of both.
 
 mod admission;
+mod cluster;
 mod health;
 mod write;
 
 use self::write::{Tree, table, text, texts};
 pub(super) use self::write::{to_json, to_toml};
 use super::{
-    Checked, cores,
+    Checked, cores, meaning,
     plan::{
-        BackendPlan, ClusterPlan, HeaderPolicy, ListenerPlan, Mode, Plan, RoutePlan, Timeouts,
-        cluster::{CircuitPlan, Duty, HashKey, OnDown, Retries, SameSite, Sticky, StickyCookie},
+        HeaderPolicy, ListenerPlan, Mode, Plan, RoutePlan, Timeouts,
         route::{Action, FieldEdits, HostMatch, PathMatch, RedirectPath},
     },
 };
-use crate::{addr::BackendAddress, control::log::LogFormat};
+use crate::control::log::LogFormat;
 
 /// The whole configuration.
 ///
@@ -29,9 +29,14 @@ pub(super) fn tree(checked: &Checked) -> Tree {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    let own = clusters.iter().zip(addresses).zip(keys_given);
-    let clusters =
-        own.map(|((cluster, addresses), given)| cluster_table(cluster, addresses, *given)).collect();
+    let own = clusters.iter().zip(addresses).zip(keys_given).enumerate();
+    let clusters = own
+        .map(|(index, ((cluster, addresses), given))| {
+            let modes = meaning::modes_of_cluster(index, listeners, routes);
+            cluster::table_of(cluster, addresses, *given)
+                .without(&|key| !meaning::means_something(key, &modes))
+        })
+        .collect();
     table([
         (
             "runtime",
@@ -105,136 +110,6 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         ("down_text", (*mode == Mode::Tcp).then(|| text(down_text))),
     ])
     .and(self::admission::keys(admission))
-}
-
-fn cluster_table(cluster: &ClusterPlan, addresses: &[BackendAddress], key_given: bool) -> Tree {
-    let ClusterPlan {
-        name,
-        algorithm,
-        hash_key,
-        bounded_load_percent,
-        slow_start,
-        sticky,
-        health,
-        queue_max,
-        queue_timeout,
-        retries,
-        backends,
-        send_proxy,
-        sources,
-        circuit,
-        on_down,
-    } = cluster;
-    let on_down = match on_down {
-        OnDown::Keep => "keep",
-        OnDown::Close => "close",
-    };
-    let Retries { attempts, pause, budget_percent, per_second_min, idempotent, late, idempotency_key } =
-        retries;
-    let limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).into();
-    let backends = backends.iter().zip(addresses).map(|(backend, address)| backend_table(backend, address));
-    table([
-        ("name", Some(text(name))),
-        ("balance", Some(text(algorithm.name()))),
-        ("hash_key", hash_key_value(hash_key)),
-        ("bounded_load", bounded_load_percent.map(|percent| Tree::Float(f64::from(percent) / 100.0))),
-        ("slow_start", Some((*slow_start).into())),
-        ("send_proxy", send_proxy.map(|version| text(version.name()))),
-        ("source", (!sources.is_empty()).then(|| texts(sources.iter()))),
-        ("sticky", sticky.as_ref().map(|sticky| sticky_table(sticky, key_given))),
-        ("on_down", Some(text(on_down))),
-        ("circuit", Some(circuit_table(circuit))),
-        ("health", health.as_deref().map(health::table_of)),
-        ("queue_max", limited.then(|| number(*queue_max))),
-        ("queue_timeout", limited.then(|| (*queue_timeout).into())),
-        ("attempts", Some(number(*attempts))),
-        ("retry_pause", Some((*pause).into())),
-        ("retry_budget", Some((*budget_percent).into())),
-        ("retry_min_per_second", Some((*per_second_min).into())),
-        ("retry_idempotent", Some((*idempotent).into())),
-        ("retry_response_timeout", Some((*late).into())),
-        ("retry_idempotency_key", Some((*idempotency_key).into())),
-        ("backend", Some(Tree::Tables(backends.collect()))),
-    ])
-}
-
-/// The client's address is the default, which is written nowhere because it means nothing to most algorithms.
-fn hash_key_value(hash_key: &HashKey) -> Option<Tree> {
-    match hash_key {
-        HashKey::ClientAddress => None,
-        HashKey::Path => Some(text("path")),
-        HashKey::Header(name) => Some(table([("header", Some(text(name)))])),
-        HashKey::Cookie(name) => Some(table([("cookie", Some(text(name)))])),
-        HashKey::Query(name) => Some(table([("query", Some(text(name)))])),
-    }
-}
-
-fn backend_table(backend: &BackendPlan, address: &BackendAddress) -> Tree {
-    let BackendPlan { name, endpoints: _, weight, backup, duty, max_requests, max_connections } = backend;
-    let state = match duty {
-        Duty::Ready => "ready",
-        Duty::Drain => "drain",
-        Duty::Maint => "maint",
-    };
-    let address = BackendAddress { weight: BackendAddress::DEFAULT_WEIGHT, ..address.clone() };
-    table([
-        ("address", Some(text(address))),
-        ("name", Some(text(name))),
-        ("weight", Some((*weight).into())),
-        ("backup", Some((*backup).into())),
-        ("state", Some(text(state))),
-        ("max_requests", (*max_requests > 0).then(|| (*max_requests).into())),
-        ("max_connections", (*max_connections > 0).then(|| (*max_connections).into())),
-    ])
-}
-
-fn circuit_table(circuit: &CircuitPlan) -> Tree {
-    let CircuitPlan {
-        failures,
-        window,
-        open,
-        open_max,
-        count_5xx,
-        outlier,
-        outlier_interval,
-        panic_threshold_percent,
-    } = circuit;
-    table([
-        ("failures", Some((*failures).into())),
-        ("window", Some((*window).into())),
-        ("open", Some((*open).into())),
-        ("open_max", Some((*open_max).into())),
-        ("count_5xx", Some((*count_5xx).into())),
-        ("outlier_ratio", outlier.ratio.map(Tree::Float)),
-        ("outlier_interval", Some((*outlier_interval).into())),
-        ("outlier_requests", Some(outlier.requests_min.into())),
-        ("outlier_max", Some(outlier.ejected_max_percent.into())),
-        ("panic_threshold", Some((*panic_threshold_percent).into())),
-    ])
-}
-
-fn sticky_table(sticky: &Sticky, key_given: bool) -> Tree {
-    let cookie = match sticky {
-        Sticky::ClientAddress(kept) => return table([("client_address", Some((*kept).into()))]),
-        Sticky::Cookie(cookie) => cookie,
-    };
-    let StickyCookie { name, key: _, domain, path, max_age, secure, http_only, same_site } = cookie;
-    let same_site = match same_site {
-        SameSite::Strict => "strict",
-        SameSite::Lax => "lax",
-        SameSite::None => "none",
-    };
-    table([
-        ("cookie", Some(text(name))),
-        ("key", key_given.then(|| Tree::Note("key is set, and is not shown".to_owned()))),
-        ("domain", domain.as_ref().map(text)),
-        ("path", Some(text(path))),
-        ("max_age", max_age.map(Tree::from)),
-        ("secure", Some((*secure).into())),
-        ("http_only", Some((*http_only).into())),
-        ("same_site", Some(text(same_site))),
-    ])
 }
 
 fn route_table(plan: &Plan, index: usize, route: &RoutePlan) -> Tree {

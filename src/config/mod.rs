@@ -10,6 +10,7 @@ mod effective;
 mod expand;
 mod file;
 mod from_flags;
+mod meaning;
 pub mod mistake;
 pub mod plan;
 mod read;

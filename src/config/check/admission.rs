@@ -26,6 +26,7 @@ pub(super) fn of_listener(findings: &mut Findings<'_>, listener: &Listener, mode
         findings.mistake(place, format!("a header field is a part of HTTP requests, and the mode is `{name}`: write `client-address` or `all`"));
     }
     need_addresses(findings, listener, rate.as_ref());
+    leave_somebody(findings, &listener.allow, &listener.deny);
     AdmissionPlan {
         allow: networks(&listener.allow),
         deny: networks(&listener.deny),
@@ -36,6 +37,7 @@ pub(super) fn of_listener(findings: &mut Findings<'_>, listener: &Listener, mode
 
 /// What a route asks.
 pub(super) fn of_route(findings: &mut Findings<'_>, route: &Route) -> AdmissionPlan {
+    leave_somebody(findings, &route.allow, &route.deny);
     AdmissionPlan {
         allow: networks(&route.allow),
         deny: networks(&route.deny),
@@ -63,6 +65,18 @@ fn need_addresses(findings: &mut Findings<'_>, listener: &Listener, rate: Option
         findings.mistake(place, format!(
             "`{key}` goes by client addresses, and clients of UNIX sockets have none: leave it out{all}, or let the proxy in front say them with `accept_proxy = \"all\"`"
         ));
+    }
+}
+
+/// `deny` goes before `allow`.
+fn leave_somebody(findings: &mut Findings<'_>, allow: &Key<NetworkList>, deny: &Key<NetworkList>) {
+    if let (Some(allow), Some(deny)) = (allow.get(), deny.given())
+        && deny.value.0.cover(&allow.0)
+    {
+        findings.warning(
+            &deny.place,
+            "nobody is left: `deny` goes before `allow` and has all of its networks, take out of it who may come",
+        );
     }
 }
 
@@ -182,6 +196,24 @@ mod tests {
             assert!(mistakes(&unix(line).replace("\"unix:/a\"", "[\"unix:/a\", \":1\"]")).is_empty());
         }
         assert!(mistakes(&unix("rate_limit = \"1/s\"\nrate_key = \"all\"")).is_empty());
+    }
+
+    #[test]
+    fn who_is_allowed_and_denied_is_nobody() {
+        let of_both: [fn(&str) -> String; 2] = [listener, route];
+        for (with, line) in of_both.into_iter().zip([4, 9]) {
+            let told = |deny: &str| {
+                let text = with(&format!("allow = [\"10.0.0.0/8\", \"::1\"]\ndeny = {deny}"));
+                let all = checked(&text).warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+                all.into_iter().filter(|told| told.contains("nobody is left")).collect::<Vec<_>>()
+            };
+            for deny in ["\"all\"", "[\"10.0.0.0/9\", \"10.128.0.0/9\", \"::/64\"]"] {
+                let told = told(deny);
+                let place = format!("a.toml:{line}: ");
+                assert!(told.len() == 1 && told[0].starts_with(&place), "{told:?}");
+            }
+            assert!(told("[\"10.0.0.0/8\", \"::2\"]").is_empty());
+        }
     }
 
     #[test]

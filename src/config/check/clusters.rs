@@ -10,11 +10,13 @@ use super::{
 use crate::{
     addr::BackendAddress,
     config::{
-        file::{Backend, BoundedLoad, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable},
+        file::{
+            Backend, BoundedLoad, Circuit, Cluster, File, HashKeyItem, HashKeyTable, Sticky as StickyTable,
+        },
         mistake::Place,
         plan::{
             Algorithm, BackendPlan, ClusterPlan,
-            cluster::{HashKey, SameSite, Sticky, StickyCookie},
+            cluster::{Duty, HashKey, SameSite, Sticky, StickyCookie},
         },
         read::{At, Key},
     },
@@ -40,6 +42,8 @@ pub(super) struct ClusterDraft {
     pub(super) place: Place,
     /// What only HTTP can give it, and where that was asked for.
     pub(super) http_only: Vec<(Place, String)>,
+    /// Keys that not every mode looks at, and where they were written.
+    pub(super) of_modes: Vec<(&'static str, Place)>,
     /// Where probes were asked for.
     pub(super) health: Option<Place>,
     /// Where a PROXY header was asked for.
@@ -82,14 +86,14 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
     let mut http_only = Vec::new();
     let hash_key = hash_key(findings, &cluster.hash_key, &mut http_only);
     let bounded_load_percent = cluster.bounded_load.get().copied().map(bounded_load);
-    check_keyed(findings, cluster);
+    check_balance(findings, cluster);
     let sticky = cluster.sticky.given().and_then(|at| sticky(findings, at, &mut http_only));
     let key_given = cluster.sticky.get().is_some_and(|table| table.key.get().is_some());
     let health = cluster.health.given().map(|table| health::health(findings, table).into());
     let (backends, addresses, backend_places) = backends(findings, cluster, &place);
     health::fits(findings, &cluster.health, &addresses);
     let is_limited = backends.iter().any(|backend| backend.max_requests > 0 || backend.max_connections > 0);
-    let circuit = circuit::read(findings, cluster.circuit.get(), backends.len());
+    let circuit = circuit::read(findings, cluster.circuit.get(), backends.len(), health.is_some());
     let (queue_max, queue_timeout) = limits::queue(findings, cluster);
     let sources = cluster.source.get().map(|list| list.values().copied().collect()).unwrap_or_default();
     ClusterDraft {
@@ -114,6 +118,7 @@ fn read(findings: &mut Findings<'_>, cluster: &Cluster) -> ClusterDraft {
         backend_places,
         place,
         http_only,
+        of_modes: of_modes(cluster),
         health: cluster.health.place().cloned(),
         send_proxy: cluster.send_proxy.place().cloned(),
         key_given,
@@ -194,6 +199,8 @@ fn check_weights(findings: &mut Findings<'_>, backends: &[BackendPlan], place: &
     }
     if backends.iter().all(|backend| backend.weight == 0) {
         findings.mistake(place, "every backend has the weight 0, so nobody would be served: give one of them a weight of 1 or more");
+    } else if !backends.iter().any(|backend| backend.weight > 0 && backend.duty == Duty::Ready) {
+        findings.warning(place, "no backend takes new work: each is in `drain` or `maint` or has the weight 0, so newcomers are turned away until one is `ready`");
     } else if backends.iter().all(|backend| backend.backup) {
         findings.warning(place, "every backend is a backup: they are used as if none were");
     }
@@ -207,21 +214,55 @@ fn bounded_load(load: BoundedLoad) -> u32 {
     percent
 }
 
-/// Keys that only hashing looks at.
-fn check_keyed(findings: &mut Findings<'_>, cluster: &Cluster) {
+/// Keys that only hashing looks at, and one that only sharing does.
+fn check_balance(findings: &mut Findings<'_>, cluster: &Cluster) {
     let balance = cluster.balance.get().map_or_else(Algorithm::default, |balance| balance.0);
-    if balance.is_keyed() || matches!(cluster.balance, Key::Wrong) {
+    if matches!(cluster.balance, Key::Wrong) {
         return;
     }
-    let unused = [("hash_key", cluster.hash_key.place()), ("bounded_load", cluster.bounded_load.place())];
-    for (key, place) in unused {
+    let hashed = "`ring`, `maglev` or `ip-hash`";
+    let shared = "`round-robin`, `random`, `p2c`, `least-connections` or `least-response-time`";
+    // A key's backend is given, and so is the first one: nobody has a share to grow into.
+    let grows = !balance.is_keyed() && balance != Algorithm::First;
+    let slow = cluster.slow_start.given().filter(|at| !grows && !at.value.is_zero());
+    let unused = [
+        ("hash_key", cluster.hash_key.place().filter(|_| !balance.is_keyed()), hashed),
+        ("bounded_load", cluster.bounded_load.place().filter(|_| !balance.is_keyed()), hashed),
+        ("slow_start", slow.map(|at| &at.place), shared),
+    ];
+    for (key, place, right) in unused {
         if let Some(place) = place {
             let name = balance.name();
-            findings.mistake(place, format!(
-                "`{key}` means nothing with `balance = \"{name}\"`: leave it out, or balance with `ring`, `maglev` or `ip-hash`"
-            ));
+            findings.mistake(
+                place,
+                format!(
+                    "`{key}` means nothing with `balance = \"{name}\"`: leave it out, or balance with {right}"
+                ),
+            );
         }
     }
+}
+
+/// Keys that not every mode looks at.
+fn of_modes(cluster: &Cluster) -> Vec<(&'static str, Place)> {
+    let circuit = |place: fn(&Circuit) -> Option<&Place>| cluster.circuit.get().and_then(place);
+    let keys = [
+        ("queue_max", cluster.queue_max.place()),
+        ("queue_timeout", cluster.queue_timeout.place()),
+        ("attempts", cluster.attempts.place()),
+        ("retry_pause", cluster.retry_pause.place()),
+        ("retry_budget", cluster.retry_budget.place()),
+        ("retry_min_per_second", cluster.retry_min_per_second.place()),
+        ("retry_idempotent", cluster.retry_idempotent.place()),
+        ("retry_response_timeout", cluster.retry_response_timeout.place()),
+        ("retry_idempotency_key", cluster.retry_idempotency_key.place()),
+        ("count_5xx", circuit(|table| table.count_5xx.place())),
+        ("outlier_ratio", circuit(|table| table.outlier_ratio.place())),
+        ("outlier_interval", circuit(|table| table.outlier_interval.place())),
+        ("outlier_requests", circuit(|table| table.outlier_requests.place())),
+        ("outlier_max", circuit(|table| table.outlier_max.place())),
+    ];
+    keys.into_iter().filter_map(|(key, place)| Some((key, place?.clone()))).collect()
 }
 
 fn hash_key(

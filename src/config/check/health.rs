@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use super::{Findings, edits};
+use super::{Findings, edits, requests};
 use crate::{
     addr::{BackendAddress, Target},
     config::{
@@ -12,6 +12,7 @@ use crate::{
         read::{At, Key},
         script,
     },
+    limits::PROBE_BODY_BYTES_MAX,
     syntax,
 };
 
@@ -107,6 +108,9 @@ fn http(findings: &mut Findings<'_>, table: &Health) -> HttpProbe {
             format!("{given} is no method to probe with: write one such as `GET` or `HEAD`"),
         );
     }
+    if let Some(at) = table.method.given() {
+        requests::upper_case(findings, at);
+    }
     if let Some(at) = table.path.given()
         && !is_path(&at.value)
     {
@@ -115,7 +119,12 @@ fn http(findings: &mut Findings<'_>, table: &Health) -> HttpProbe {
             format!("{} is no path: write one such as `/health`, without blanks and `#`", quoted(&at.value)),
         );
     }
+    let statuses: Option<Vec<_>> =
+        table.expect_status.get().map(|list| list.values().map(|range| (range.0, range.1)).collect());
     if let Some(at) = table.expect_body.given() {
+        let bodiless =
+            |(first, last): &(u16, u16)| (*first..=*last).all(|status| matches!(status, 204 | 304));
+        within_reach(findings, at, at.value.len());
         if at.value.is_empty() {
             findings.mistake(
                 &at.place,
@@ -123,10 +132,13 @@ fn http(findings: &mut Findings<'_>, table: &Health) -> HttpProbe {
             );
         } else if method == "HEAD" {
             findings.mistake(&at.place, "an answer to HEAD has no body: leave it out, or probe with `GET`");
+        } else if statuses.as_ref().is_some_and(|all| all.iter().all(bodiless)) {
+            findings.mistake(
+                &at.place,
+                "an answer with status 204 or 304 has no body, and `expect_status` takes no other: leave it out, or expect `200` too",
+            );
         }
     }
-    let statuses =
-        table.expect_status.get().map(|list| list.values().map(|range| (range.0, range.1)).collect());
     HttpProbe {
         method: method.into(),
         path: table.path.get().map_or("/", String::as_str).into(),
@@ -177,7 +189,7 @@ fn read_step(findings: &mut Findings<'_>, step: &ScriptStep, whole: &Place) -> O
     match (step.send.given(), step.expect.given()) {
         (Some(at), None) => bytes(findings, at).map(Step::Send),
         (None, Some(list)) => {
-            let texts: Vec<_> = list.value.0.iter().map(|at| bytes(findings, at)).collect();
+            let texts: Vec<_> = list.value.0.iter().map(|at| expected(findings, at)).collect();
             texts.into_iter().collect::<Option<_>>().map(Step::Expect)
         }
         (None, None) if !(step.send.is_absent() && step.expect.is_absent()) => None,
@@ -186,6 +198,21 @@ fn read_step(findings: &mut Findings<'_>, step: &ScriptStep, whole: &Place) -> O
             findings.mistake(place, "write exactly one of `send` and `expect` in each step");
             None
         }
+    }
+}
+
+/// What is expected must come within what is read.
+fn expected(findings: &mut Findings<'_>, at: &At<String>) -> Option<Arc<[u8]>> {
+    let bytes = bytes(findings, at)?;
+    within_reach(findings, at, bytes.len());
+    Some(bytes)
+}
+
+fn within_reach(findings: &mut Findings<'_>, at: &At<String>, length: usize) {
+    if length > PROBE_BODY_BYTES_MAX {
+        findings.mistake(&at.place, format!(
+            "the text has {length} bytes, and a probe looks through {PROBE_BODY_BYTES_MAX} of an answer: write a shorter one"
+        ));
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Findings, clusters::ClusterDraft};
+use super::{Findings, clusters::ClusterDraft, routes::RouteDraft};
 use crate::config::{
     file::{Backend, Cluster},
+    meaning::forwards_to,
     mistake::Place,
     plan::{
         Timeouts,
@@ -54,15 +55,46 @@ pub(super) fn retries(findings: &mut Findings<'_>, cluster: &Cluster) -> Retries
         late: cluster.retry_response_timeout.get().copied().unwrap_or(usual.late),
         idempotency_key: cluster.retry_idempotency_key.get().copied().unwrap_or(usual.idempotency_key),
     };
-    if let Some(place) = cluster.attempts.place()
+    if let Some(place) = cluster.attempts.place().or(cluster.retry_budget.place())
         && retries.attempts > 1
         && retries.budget_percent == 0
         && retries.per_second_min == 0
     {
-        findings
-            .warning(place, "no retry is ever allowed: `retry_budget` and `retry_min_per_second` are both 0");
+        findings.warning(
+            place,
+            "no retry is ever allowed, unless a backend has just begun to refuse: `retry_budget` and `retry_min_per_second` are both 0",
+        );
     }
+    idle_retries(findings, cluster, &retries);
     retries
+}
+
+/// Keys of retries that are never made. What is only written as it would be in any case was not asked for.
+fn idle_retries(findings: &mut Findings<'_>, cluster: &Cluster, retries: &Retries) {
+    let usual = Retries::default();
+    if retries.attempts > 1 {
+        return;
+    }
+    let keys = [
+        ("retry_pause", cluster.retry_pause.place(), retries.pause != usual.pause),
+        ("retry_budget", cluster.retry_budget.place(), retries.budget_percent != usual.budget_percent),
+        (
+            "retry_min_per_second",
+            cluster.retry_min_per_second.place(),
+            retries.per_second_min != usual.per_second_min,
+        ),
+        ("retry_idempotent", cluster.retry_idempotent.place(), retries.idempotent),
+        ("retry_response_timeout", cluster.retry_response_timeout.place(), retries.late),
+        ("retry_idempotency_key", cluster.retry_idempotency_key.place(), retries.idempotency_key),
+    ];
+    for (key, place, _) in keys.into_iter().filter(|(.., asked)| *asked) {
+        if let Some(place) = place {
+            findings.warning(
+                place,
+                format!("`{key}` does nothing with `attempts = 1`: allow 2 or more, or leave it out"),
+            );
+        }
+    }
 }
 
 /// Keys of a cluster that something may wait for.
@@ -72,21 +104,32 @@ pub(super) struct Waits {
     /// Where a queue, a pause or attempts were asked for.
     places: [Option<Place>; 3],
     queue: Option<Place>,
+    /// Where late responses were made a reason to try again.
+    late: Option<Place>,
 }
 
 impl Waits {
     /// Where a cluster speaks of waiting. A queue is of use where something is limited.
     pub(super) fn of(findings: &mut Findings<'_>, cluster: &Cluster, is_limited: bool) -> Self {
         let queue = cluster.queue_timeout.place().cloned();
-        if let Some(place) = cluster.queue_max.place().or(queue.as_ref()).filter(|_| !is_limited) {
+        // What is only written as it would be in any case was not asked for.
+        let max = cluster.queue_max.place().filter(|_| cluster.queue_max.number(QUEUE_USUAL) != QUEUE_USUAL);
+        let time = cluster.queue_timeout.given().filter(|at| at.value != QUEUE_TIMEOUT).map(|at| &at.place);
+        if let Some(place) = max.or(time).filter(|_| !is_limited) {
             findings.warning(
                 place,
                 "nobody ever waits here: give the cluster or a backend `max_requests` or `max_connections`",
             );
+        } else if let Some(place) = time.filter(|_| cluster.queue_max.number(QUEUE_USUAL) == 0) {
+            findings.warning(
+                place,
+                "`queue_timeout` does nothing with `queue_max = 0`, which lets nobody wait: let some wait, or leave it out",
+            );
         }
         let place = |key: Option<&Place>| key.cloned();
         let places = [place(cluster.attempts.place()), place(cluster.retry_pause.place()), queue.clone()];
-        Waits { is_limited, places, queue }
+        let late = cluster.retry_response_timeout.given().filter(|at| at.value).map(|at| at.place.clone());
+        Waits { is_limited, places, queue, late }
     }
 }
 
@@ -94,11 +137,12 @@ impl Waits {
 /// response. And who stands in line should not have to leave because a connection is waited for in vain.
 pub(super) fn compare(
     findings: &mut Findings<'_>,
-    clusters: &[ClusterDraft],
+    (clusters, routes): (&[ClusterDraft], &[RouteDraft]),
     timeouts: &Timeouts,
     (connect, response): (&Key<Duration>, &Key<Duration>),
 ) {
-    for ClusterDraft { plan, waits, .. } in clusters {
+    for (index, ClusterDraft { plan, waits, .. }) in clusters.iter().enumerate() {
+        never_late(findings, waits, timeouts, index, routes);
         let own = waits.places.iter().flatten().next();
         if let Some(place) = own.or(connect.place()).or(response.place()) {
             compare_all(findings, place, (plan.queue_timeout, plan.retries), waits.is_limited, timeouts);
@@ -118,6 +162,24 @@ pub(super) fn compare(
     }
 }
 
+/// Where every response is waited for for ever, none is late.
+fn never_late(
+    findings: &mut Findings<'_>,
+    waits: &Waits,
+    timeouts: &Timeouts,
+    cluster: usize,
+    routes: &[RouteDraft],
+) {
+    let limits = |route: &RouteDraft| {
+        route.plan.response_timeout.is_some_and(|limit| !limit.is_zero()) && forwards_to(&route.plan, cluster)
+    };
+    if let Some(place) = waits.late.as_ref().filter(|_| timeouts.response.is_zero())
+        && !routes.iter().any(limits)
+    {
+        findings.warning(place, "`retry_response_timeout` does nothing while `response_timeout` is `0s` and no response is ever late: give `[defaults]` or the route one");
+    }
+}
+
 fn compare_all(
     findings: &mut Findings<'_>,
     place: &Place,
@@ -126,18 +188,28 @@ fn compare_all(
     timeouts: &Timeouts,
 ) {
     let count = u32::try_from(retries.attempts).unwrap_or(u32::MAX);
-    let attempts = timeouts.connect.saturating_mul(count);
+    let pauses = retries.pause.saturating_mul(count.saturating_sub(1));
+    let attempts = timeouts.connect.saturating_mul(count).saturating_add(pauses);
     let queue = if is_limited { queue } else { Duration::ZERO };
-    let all = attempts.saturating_add(queue);
-    if timeouts.response.is_zero() || all <= timeouts.response {
+    let connecting = attempts.saturating_add(queue);
+    // Several late responses take longer than one in any case, which was asked for.
+    if timeouts.response.is_zero() || connecting <= timeouts.response {
         return;
     }
-    let (all, connect) = (format_duration(all), format_duration(timeouts.connect));
-    let response = format_duration(timeouts.response);
-    let waits = match is_limited {
-        true => format!(" and a `queue_timeout` of `{}`", format_duration(queue)),
-        false => String::new(),
-    };
+    let late = if retries.late { timeouts.response.saturating_mul(count) } else { Duration::ZERO };
+    let (all, connect) =
+        (format_duration(connecting.saturating_add(late)), format_duration(timeouts.connect));
+    let (pause, response) = (format_duration(retries.pause), format_duration(timeouts.response));
+    let mut waits = String::new();
+    if count > 1 {
+        waits += &format!(", a `retry_pause` of `{pause}` between them");
+    }
+    if is_limited {
+        waits += &format!(", a `queue_timeout` of `{}`", format_duration(queue));
+    }
+    if retries.late {
+        waits += &format!(" and, with `retry_response_timeout`, {count} late responses");
+    }
     findings.warning(place, format!(
         "{count} attempts with a `connect_timeout` of `{connect}`{waits} take up to `{all}`, longer than the \
          `response_timeout` of `{response}`: a shorter connect_timeout moves on to the next backend sooner"

@@ -114,20 +114,27 @@ pub(super) fn methods(findings: &mut Findings<'_>, key: &Key<List<String>>) -> V
     let all = key.get().map_or(&[][..], |list| &list.0);
     let mut methods: Vec<Arc<str>> = Vec::new();
     for at in all {
-        let upper = at.value.to_ascii_uppercase();
         if !syntax::is_token(at.value.as_bytes()) {
             findings
                 .mistake(&at.place, format!("{} is no method: write one such as `GET`", quoted(&at.value)));
-        } else if upper != at.value && METHODS.contains(&upper.as_str()) {
-            findings.mistake(
-                &at.place,
-                format!("`{}` would never fit, methods have upper case: write `{upper}`", at.value),
-            );
-        } else if !methods.iter().any(|known| **known == *at.value) {
+        } else if upper_case(findings, at) && !methods.iter().any(|known| **known == *at.value) {
             methods.push(at.value.as_str().into());
         }
     }
     methods
+}
+
+/// False after a mistake: a known method is not written as methods are.
+pub(super) fn upper_case(findings: &mut Findings<'_>, at: &At<String>) -> bool {
+    let upper = at.value.to_ascii_uppercase();
+    let is_slip = upper != at.value && METHODS.contains(&upper.as_str());
+    if is_slip {
+        findings.mistake(
+            &at.place,
+            format!("`{}` would never fit, methods have upper case: write `{upper}`", at.value),
+        );
+    }
+    !is_slip
 }
 
 /// Reads the header fields.

@@ -2,6 +2,8 @@
 
 mod circuit;
 mod health;
+mod modes;
+mod waiting;
 
 use crate::config::tests::{checked, mistakes};
 
@@ -161,6 +163,13 @@ fn clusters_and_backends() {
     );
     one(&with("backend = \"a:1\"\nbounded_load = 1.5"), 5, &["`bounded_load` means nothing"]);
     one(&with("backend = \"a:1\"\nslow_start = \"2h\""), 5, &["`2h` is out of range", "`1h`"]);
+    for balance in ["ring", "maglev", "ip-hash", "first"] {
+        let slow = |time: &str| {
+            with(&format!("backend = \"a:1\"\nbalance = \"{balance}\"\nslow_start = \"{time}\""))
+        };
+        one(&slow("5s"), 6, &["`slow_start` means nothing", balance, "`least-connections`"]);
+        assert!(mistakes(&slow("0s")).is_empty(), "none is none");
+    }
     one(&with("backend = \"a:1\"\nsend_proxy = \"v3\""), 5, &["`v3` is no version"]);
     one(&with("backend = \"a:1\"\nsource = \"eth0\""), 5, &["`eth0`", "an IP address without a port"]);
 }
@@ -311,7 +320,7 @@ fn what_is_probably_not_meant_is_a_warning() {
     assert!(
         slow.len() == 1
             && slow[0].contains("a.toml:7: defaults.connect_timeout")
-            && slow[0].contains("`33s`"),
+            && slow[0].contains("up to `33020ms`"),
         "{slow:?}"
     );
     let unused = warnings(&format!("{LISTENER}cluster = \"web\"\n{CLUSTER}{OTHER}"));
@@ -322,6 +331,17 @@ fn what_is_probably_not_meant_is_a_warning() {
     let backups =
         warnings(&format!("{LISTENER}[[cluster]]\nbackend = [{{ address = \"a:1\", backup = true }}]\n"));
     assert!(backups.len() == 1 && backups[0].contains("every backend is a backup"), "{backups:?}");
+    let idle = |list: &str| warnings(&format!("{LISTENER}[[cluster]]\nbackend = [{list}]\n"));
+    for list in [
+        "{ address = \"a:1\", state = \"maint\" }",
+        "{ address = \"a:1\", state = \"drain\" }, \"b:1;weight=0\"",
+    ] {
+        let told = idle(list);
+        assert!(told.len() == 1 && told[0].contains("no backend takes new work"), "{told:?}");
+    }
+    assert!(
+        idle("{ address = \"a:1\", state = \"maint\" }, { address = \"b:1\", backup = true }").is_empty()
+    );
     let sticky = "sticky = { cookie = \"s\" }\n";
     let cookies = warnings(&format!(
         "{LISTENER}{CLUSTER}{sticky}{OTHER}{sticky}[[route]]\nsplit = [{{ cluster = \"web\" }}, {{ cluster = \"api\" }}]\n"

@@ -3,7 +3,10 @@
 use super::{Findings, clusters::ClusterDraft, listeners::ListenerDraft, routes::RouteDraft};
 use crate::{
     addr::{Scheme, Target},
-    config::plan::{Mode, cluster::Sticky, route::Action},
+    config::{
+        meaning,
+        plan::{Mode, cluster::Sticky},
+    },
 };
 
 /// Compares clusters with the modes of the listeners that use them.
@@ -16,18 +19,14 @@ pub(super) fn check(
     // A wrong reference would make innocent clusters look unused.
     let clean = findings.mistakes.is_empty();
     for (index, cluster) in clusters.iter().enumerate() {
-        let mut modes: Vec<Mode> = Vec::new();
-        let direct = listeners.iter().filter(|listener| listener.plan.cluster == Some(index));
-        modes.extend(direct.map(ListenerDraft::mode));
-        if routes.iter().any(|route| forwards_to(route, index)) {
-            modes.push(Mode::Http);
-        }
-        modes.dedup();
+        let listeners = listeners.iter().map(|listener| &listener.plan);
+        let modes = meaning::modes_of_cluster(index, listeners, routes.iter().map(|route| &route.plan));
         if modes.is_empty() && clean {
             let name = &cluster.plan.name;
             findings
                 .warning(&cluster.place, format!("cluster `{name}` is not used by any listener or route"));
         }
+        idle(findings, cluster, &modes);
         for mode in modes {
             fits(findings, cluster, mode);
         }
@@ -35,10 +34,15 @@ pub(super) fn check(
     cookies(findings, clusters);
 }
 
-fn forwards_to(route: &RouteDraft, cluster: usize) -> bool {
-    match &route.plan.action {
-        Action::Forward(shares) => shares.iter().any(|share| share.cluster == cluster),
-        Action::Redirect(_) | Action::Respond(_) => false,
+/// Keys that nobody who uses the cluster looks at.
+fn idle(findings: &mut Findings<'_>, cluster: &ClusterDraft, modes: &[Mode]) {
+    for (key, place) in cluster.of_modes.iter().filter(|(key, _)| !meaning::means_something(key, modes)) {
+        let names: Vec<_> = modes.iter().map(|mode| format!("`{}`", mode.name())).collect();
+        let right: Vec<_> = meaning::modes_of_key(key).iter().map(|mode| mode.name()).collect();
+        let (names, right) = (names.join(" or "), right.join(" and "));
+        findings.mistake(place, format!(
+            "`{key}` means nothing with mode {names}, and no other listener uses this cluster: leave it out, it is for {right}"
+        ));
     }
 }
 

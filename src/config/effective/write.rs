@@ -42,6 +42,19 @@ impl Tree {
             (tree, _) => tree,
         }
     }
+
+    /// A table without some of its keys, nor of the keys of the tables in it.
+    pub(super) fn without(self, left_out: &impl Fn(&str) -> bool) -> Tree {
+        match self {
+            Tree::Table(keys) => Tree::Table(
+                keys.into_iter()
+                    .filter(|(key, _)| !left_out(key))
+                    .map(|(key, value)| (key, value.without(left_out)))
+                    .collect(),
+            ),
+            tree => tree,
+        }
+    }
 }
 
 impl From<bool> for Tree {

@@ -89,6 +89,20 @@ fn answers_that_cannot_be() {
     right(&status("[200, \"204\", \"300-399\"]"));
     wrong("expect_body = \"\"\npath = \"/\"", &["every body has an empty text"]);
     wrong("expect_body = \"a\"\nmethod = \"HEAD\"\npath = \"/\"", &["an answer to HEAD has no body"]);
+    wrong(
+        "expect_body = \"a\"\nexpect_status = 204\npath = \"/\"",
+        &["204 or 304 has no body", "expect `200` too"],
+    );
+    wrong("expect_body = \"a\"\nexpect_status = [304, \"204-204\"]\npath = \"/\"", &["has no body"]);
+    right("expect_body = \"a\"\nexpect_status = [200, 204]\npath = \"/\"");
+    wrong("method = \"get\"\npath = \"/\"", &["`get` would never fit", "write `GET`"]);
+    let (most, more) = ("x".repeat(65536), "x".repeat(65537));
+    let body = |text: &str| format!("expect_body = \"{text}\"\npath = \"/\"");
+    wrong(&body(&more), &["the text has 65537 bytes", "through 65536 of an answer"]);
+    right(&body(&most));
+    let step = |text: &str| format!("step = [{{ expect = ['a', '{text}'] }}]");
+    wrong(&step(&more), &["the text has 65537 bytes"]);
+    right(&step(&most));
 }
 
 #[test]
