@@ -129,6 +129,18 @@ pub enum UsageError {
     AdminOnUnix { address: Endpoint },
     #[error("`{flag}` does not go with `demo`, which brings its own backends")]
     NotForDemo { flag: &'static str },
+    #[error("`{flag}` does not go with `schema`, which is the same for everybody: leave it out")]
+    NotForSchema { flag: &'static str },
+    #[error(
+        "`--port {port}` does not go with `--listen`, which has a port of its own: write `--listen :{port}` too"
+    )]
+    PortBesideListen { port: u16 },
+    #[error("`-c` has an empty path: write a file, a directory, or `-` for standard input")]
+    EmptyPath,
+    #[error(
+        "`{given}` is not UTF-8: write it in that encoding, only the path after `-c` may have other bytes"
+    )]
+    NotUtf8 { given: String },
 }
 
 /// Reads a whole command line; the first item is the program's name.
@@ -140,8 +152,12 @@ fn parse_with(
     args: impl Iterator<Item = OsString>,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<Command, UsageError> {
-    let cli = match Cli::try_parse_from(double_dashes(args)) {
+    let args = double_dashes(args);
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            return Err(UsageError::NotUtf8 { given: not_utf8(&args) });
+        }
         Err(error) => {
             let text = error.render().to_string();
             return match error.kind() {
@@ -151,7 +167,11 @@ fn parse_with(
         }
     };
     if let Some(Subcommand::Schema) = cli.subcommand {
-        return Ok(Command::Print(config::schema()));
+        let all = traffic_flags(&cli).into_iter().chain(place_flags(&cli)).chain(run_flags(&cli));
+        return match given(all) {
+            Some(flag) => Err(UsageError::NotForSchema { flag }),
+            None => Ok(Command::Print(config::schema())),
+        };
     }
     if let Some(Subcommand::Demo) = cli.subcommand {
         return demo(cli, allowed).map(Command::Demo);
@@ -205,8 +225,8 @@ fn demo(
     cli: Cli,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<DemoOptions, UsageError> {
-    let files = [("-c", cli.shared.config.is_some()), ("-t", cli.shared.test), ("-T", cli.shared.dump)];
-    if let Some((flag, _)) = traffic_flags(&cli).into_iter().chain(files).find(|&(_, given)| given) {
+    let [.., file, test, dump] = run_flags(&cli);
+    if let Some(flag) = given(traffic_flags(&cli).into_iter().chain([file, test, dump])) {
         return Err(UsageError::NotForDemo { flag });
     }
     shared(cli.shared, allowed)
@@ -226,16 +246,40 @@ fn traffic_flags(cli: &Cli) -> [(&'static str, bool); 8] {
     ]
 }
 
+/// Flags that say where it listens.
+fn place_flags(cli: &Cli) -> [(&'static str, bool); 2] {
+    [("--listen", !cli.shared.listen.is_empty()), ("--port", cli.shared.port.is_some())]
+}
+
+/// Flags that say what belongs to one start of the process.
+fn run_flags(cli: &Cli) -> [(&'static str, bool); 6] {
+    [
+        ("--cores", cli.shared.cores.is_some()),
+        ("--admin", cli.shared.admin.is_some()),
+        ("--log-format", cli.shared.log_format.is_some()),
+        ("-c", cli.shared.config.is_some()),
+        ("-t", cli.shared.test),
+        ("-T", cli.shared.dump),
+    ]
+}
+
+/// The first that was given.
+fn given(mut flags: impl Iterator<Item = (&'static str, bool)>) -> Option<&'static str> {
+    flags.find(|(_, given)| *given).map(|(flag, _)| flag)
+}
+
 /// With files, flags say only what belongs to this start of the process.
 fn from_files(
     cli: Cli,
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<Source, UsageError> {
-    let listen = [("--listen", !cli.shared.listen.is_empty()), ("--port", cli.shared.port.is_some())];
-    if let Some((flag, _)) = traffic_flags(&cli).into_iter().chain(listen).find(|&(_, given)| given) {
+    if let Some(flag) = given(traffic_flags(&cli).into_iter().chain(place_flags(&cli))) {
         return Err(UsageError::NotWithFile { flag });
     }
     let path = cli.shared.config.unwrap_or_default();
+    if path.is_empty() {
+        return Err(UsageError::EmptyPath);
+    }
     let files = if path == "-" { Files::StandardInput } else { Files::Path(path.into()) };
     let overrides = Overrides {
         cores: cli.shared.cores.map(|spec| chosen_cores(spec, allowed)).transpose()?,
@@ -250,6 +294,9 @@ fn shared(
     allowed: impl FnOnce() -> Result<Vec<usize>, CoresError>,
 ) -> Result<DemoOptions, UsageError> {
     let mut listen: Vec<Endpoint> = flags.listen.into_iter().map(|ListenAddress(address)| address).collect();
+    if let (Some(port), false) = (flags.port, listen.is_empty()) {
+        return Err(UsageError::PortBesideListen { port });
+    }
     if listen.is_empty() {
         listen.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port.unwrap_or(DEFAULT_PORT))).into());
     }
@@ -275,6 +322,15 @@ fn admin_address(flag: Option<ListenAddress>) -> Result<Option<SocketAddr>, Usag
         Some(ListenAddress(address)) => Err(UsageError::AdminOnUnix { address }),
         None => Ok(None),
     }
+}
+
+/// The first argument that is no text, with the flag in front of it. Of clap's message nobody learns which it is.
+fn not_utf8(args: &[OsString]) -> String {
+    let Some(index) = args.iter().position(|arg| arg.to_str().is_none()) else { return String::new() };
+    let before = index.checked_sub(1).and_then(|before| args.get(before)).and_then(|arg| arg.to_str());
+    let flag = before.filter(|arg| arg.starts_with("--") && !arg.contains('='));
+    let odd = args.get(index).map(|arg| arg.to_string_lossy()).unwrap_or_default();
+    [flag, Some(odd.as_ref())].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// `-backends=…` as `--backends=…`.
@@ -363,7 +419,6 @@ mod tests {
         let args = |dash: &str| -> Vec<String> {
             [
                 "backends=a:1;weight=3",
-                "port=1",
                 "listen=127.0.0.1:0",
                 "listen=[::1]:0",
                 "mode=http",
@@ -447,7 +502,10 @@ mod tests {
             (&[HTTP, "--cores", "-1"], &["`-1` is neither"]),
             (&[HTTP, "--port=65536"], &["'65536'", "0 to 65535"]),
             (&[HTTP, "--port=http"], &["'http'", "0 to 65535"]),
-            (&[HTTP, "--port", "-80"], &["-8"]),
+            (&[HTTP, "--port", "-80"], &["'-80'", "0 to 65535"]),
+            (&[HTTP, "--port=80", "--listen=:81"], &["`--port 80`", "`--listen :80`"]),
+            (&["demo", "--listen=:81", "--port=0"], &["`--port 0` does not go with `--listen`"]),
+            (&["-c", ""], &["`-c` has an empty path", "standard input"]),
             (&[HTTP, "--listen=localhost:80"], &["`localhost` is not an IP address"]),
             (&[HTTP, "--log-format=xml"], &["'xml'", "text, json"]),
             (&[HTTP, "--bakends=x"], &["'--bakends'", "'--backends'"]),
@@ -515,6 +573,19 @@ mod tests {
     #[test]
     fn the_schema_is_printed() {
         assert!(matches!(command(&["schema"]), Ok(Command::Print(text)) if text.starts_with('{')));
+        for (args, flag) in [
+            (&["schema", "-c", "a.toml"][..], "-c"),
+            (&["schema", "--port", "3"], "--port"),
+            (&["--cores=99", "schema"], "--cores"),
+            (&["schema", "-t"], "-t"),
+            (&["schema", "-T"], "-T"),
+            (&["schema", "--admin=:9"], "--admin"),
+            (&["schema", "--log-format=json"], "--log-format"),
+            (&["schema", "--listen=:9"], "--listen"),
+            (&[HTTP, "schema"], "--backends"),
+        ] {
+            assert!(refusal(args).contains(&format!("`{flag}` does not go with `schema`")), "{args:?}");
+        }
     }
 
     #[test]
@@ -569,10 +640,18 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
+        let parse = |args: &[&[u8]]| {
+            let args = args.iter().map(|arg| OsString::from_vec(arg.to_vec()));
+            parse_with([OsString::from("ringway")].into_iter().chain(args), || Ok(vec![0]))
+        };
         for arg in [&b"--backends=\xff"[..], b"-backends=\xff", b"\xff", b"-\xff"] {
-            let args = [OsString::from("ringway"), OsString::from_vec(arg.to_vec())];
-            assert!(parse_with(args.into_iter(), || Ok(vec![0])).is_err());
+            assert!(parse(&[arg]).is_err());
         }
+        for args in [&[&b"--backends=a\xff"[..]][..], &[b"--backends", b"a\xff"]] {
+            let message = parse(args).unwrap_err().to_string();
+            assert!(message.contains("`--backends") && message.contains("is not UTF-8"), "{message}");
+        }
+        assert!(parse(&[b"-c", b"a\xff.toml"]).is_ok(), "a path may be anything");
     }
 
     proptest! {

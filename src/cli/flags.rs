@@ -67,7 +67,7 @@ pub(super) enum Subcommand {
 #[derive(Debug, clap::Args)]
 pub(super) struct SharedFlags {
     /// Listen on this port of all IPv4 addresses; 0 lets the kernel choose [default: 3030]
-    #[arg(long, global = true, value_name = "N", value_parser = parse_port)]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_port, allow_negative_numbers = true)]
     pub(super) port: Option<u16>,
 
     /// Listen here instead of on --port: 127.0.0.1:80, :80, *:80, [::]:80 or unix:/PATH; may be repeated
@@ -96,7 +96,7 @@ pub(super) struct SharedFlags {
     #[arg(short = 't', long, global = true)]
     pub(super) test: bool,
 
-    /// As -t, and print the effective configuration with every default
+    /// As -t, and print the effective configuration with every default that means something
     #[arg(short = 'T', global = true)]
     pub(super) dump: bool,
 }

@@ -188,12 +188,10 @@ fn assemble(
 ) -> Result<Checked, Vec<Mistake>> {
     let Findings { environment, mut mistakes, mut warnings, .. } = findings;
     if !mistakes.is_empty() {
-        mistake::sort(&mut mistakes);
-        mistakes.dedup();
+        mistake::arrange(&mut mistakes);
         return Err(mistakes);
     }
-    mistake::sort(&mut warnings);
-    warnings.dedup();
+    mistake::arrange(&mut warnings);
     let addresses = clusters.iter().map(|cluster| cluster.addresses.clone()).collect();
     let keys_given = clusters.iter().map(|cluster| cluster.key_given).collect();
     let all_cores = cores == environment.cores;

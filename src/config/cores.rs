@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use super::mistake::shortened;
+
 /// What is wrong with a choice of cores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the variants and their fields mean")]
@@ -38,7 +40,7 @@ pub fn parse(spec: &str, allowed: &[usize]) -> Result<Vec<usize>, CoresError> {
     for token in spec.split(',').map(str::trim) {
         let (first, last) = token.split_once('-').unwrap_or((token, token));
         let (Some(first), Some(last)) = (number(first), number(last)) else {
-            return Err(CoresError::Token { token: token.to_owned() });
+            return Err(CoresError::Token { token: shortened(token, 60) });
         };
         if first > last {
             let right = format!("{last}-{first}");

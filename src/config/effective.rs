@@ -1,4 +1,4 @@
-//! The effective configuration: a plan written back in the words of the file, with every default.
+//! The effective configuration: a plan written back in the words of the file, with every default that means something.
 //!
 //! As TOML it can be loaded again and means the same; as JSON the admin shows it. Secrets are left out of both.
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: the environment is an argument. A variable's value is never read again for more of them.
 
-use super::mistake::quoted;
+use super::mistake::{quoted, shortened};
 
 /// A text after expansion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,8 @@ fn value(inside: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Stri
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
         (None, None) => {
-            Err(format!("the environment has no variable `{name}`: set it, or write `${{{name}:-default}}`"))
+            let (shown, name) = (quoted(name), shortened(name, 60));
+            Err(format!("the environment has no variable {shown}: set it, or write `${{{name}:-default}}`"))
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every mistake names its place, its cause and its remedy. They are collected, never thrown one by one.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
             write!(out, ":{}", self.line)?;
         }
         if !self.key.is_empty() {
-            write!(out, ": {}", self.key)?;
+            write!(out, ": {}", shortened(&self.key, KEY_MAX))?;
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Place {
 
 /// One thing that is wrong, or that is probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", one_line(&format!("{place}: {message}")))]
+#[error("{}", one_line(&shortened(&format!("{place}: {message}"), MESSAGE_MAX)))]
 pub struct Mistake {
     /// Where it is.
     pub place: Place,
@@ -57,16 +57,40 @@ impl Mistake {
     }
 }
 
-/// Orders mistakes as the operator meets them when reading.
-pub fn sort(mistakes: &mut [Mistake]) {
+/// How the mistake of a key that is not known begins when it lists those that are.
+const KNOWN: &str = "there is no such key: known are ";
+
+/// Most characters that are shown of a value, of a key with its tables, and of a whole message.
+const SHOWN_MAX: usize = 60;
+const KEY_MAX: usize = 120;
+const MESSAGE_MAX: usize = 2000;
+
+/// That there is no such key, and which there are.
+pub fn unknown_key(known: &[&str]) -> String {
+    format!("{KNOWN}{}", known.join(", "))
+}
+
+/// Orders mistakes as the operator meets them when reading, each once, and each list of keys only the first time.
+pub fn arrange(mistakes: &mut Vec<Mistake>) {
     mistakes.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+    mistakes.dedup();
+    let mut told = HashSet::new();
+    for mistake in mistakes.iter_mut().filter(|mistake| mistake.message.starts_with(KNOWN)) {
+        if !told.insert(mistake.message.clone()) {
+            mistake.message = "there is no such key: those that are known are listed above".to_owned();
+        }
+    }
 }
 
 /// `text` in backticks, shortened.
 pub fn quoted(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
-    let more = if text.chars().nth(SHOWN_MAX).is_some() { "…" } else { "" };
-    format!("`{}{more}`", text.chars().take(SHOWN_MAX).collect::<String>())
+    format!("`{}`", shortened(text, SHOWN_MAX))
+}
+
+/// The beginning of `text`, and a sign if that is not all.
+pub fn shortened(text: &str, most: usize) -> String {
+    let more = if text.chars().nth(most).is_some() { "…" } else { "" };
+    text.chars().take(most).chain(more.chars()).collect()
 }
 
 /// Control characters would break the line or the terminal, and keys and values may have any.
@@ -84,6 +108,10 @@ fn one_line(text: &str) -> String {
 /// The one of `known` that `word` was probably meant to be.
 pub fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const SIMILAR: f64 = 0.7;
+    // No slip makes a word so long, and the comparison takes its time.
+    if word.len() > KEY_MAX {
+        return None;
+    }
     let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let folded = fold(word);
     let scored = known.map(|name| {
@@ -130,5 +158,13 @@ mod tests {
         let place = Place { file: "a.toml".into(), line: 3, key: "a\nb".into() };
         assert_eq!(Mistake::new(&place, "c\u{1b}").to_string(), "a.toml:3: a\\nb: c\\u{1b}");
         assert_eq!(quoted(&"x".repeat(61)).chars().count(), 63);
+        let long: Arc<str> = "k".repeat(100_000).into();
+        let place = Place { file: "a.toml".into(), line: 3, key: Arc::clone(&long) };
+        assert_eq!(
+            Mistake::new(&place, "wrong").to_string().chars().count(),
+            "a.toml:3: : wrong".len() + 121
+        );
+        assert_eq!(Mistake::new(&Place::whole("a.toml"), &*long).to_string().chars().count(), 2001);
+        assert_eq!(similar(&long, ["k"].into_iter()), None);
     }
 }

@@ -155,7 +155,7 @@ pub fn load(source: &Source, environment: &Environment<'_>) -> Result<Checked, V
             }
             if !complete {
                 // What could not be read would look as if it were missing.
-                mistake::sort(&mut mistakes);
+                mistake::arrange(&mut mistakes);
                 return Err(mistakes);
             }
             override_with(&mut file, overrides);
@@ -179,7 +179,8 @@ fn merge(file: &mut File, next: File, mistakes: &mut Vec<Mistake>) {
 fn append<T>(tables: &mut Key<Tables<T>>, next: Key<Tables<T>>) {
     match (&mut *tables, next) {
         (Key::Given(tables), Key::Given(next)) => tables.value.0.extend(next.value.0),
-        (_, Key::Absent) => {}
+        // What was read stays: it would look as if it were missing.
+        (_, Key::Absent) | (Key::Given(_), Key::Wrong) => {}
         (_, next) => *tables = next,
     }
 }

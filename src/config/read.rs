@@ -200,6 +200,16 @@ impl Read for Rate {
     }
 }
 
+/// Adds what is wrong with a text. Its error may repeat all of it, which is no help where it is long.
+fn wrong_text(node: &Node, text: &str, mistakes: &mut Vec<Mistake>, error: impl ToString, form: &str) {
+    const REPEATED_MAX: usize = 300;
+    if text.len() > REPEATED_MAX {
+        unexpected::<()>(node, mistakes, &format!("a text such as {form}"));
+    } else {
+        mistakes.push(Mistake::new(&node.place, error.to_string()));
+    }
+}
+
 /// Values that are a text with a grammar of its own, whose errors say what would be right.
 macro_rules! from_text {
     ($($kind:ty: $form:literal;)*) => { $(
@@ -208,8 +218,7 @@ macro_rules! from_text {
                 let Value::Text { text, .. } = &node.value else {
                     return unexpected(node, mistakes, concat!("a text such as ", $form));
                 };
-                let told = |error| mistakes.push(Mistake::new(&node.place, format!("{error}")));
-                text.parse().map_err(told).ok()
+                text.parse().map_err(|error| wrong_text(node, text, mistakes, error, $form)).ok()
             }
 
             fn schema() -> Json {
@@ -288,7 +297,8 @@ impl<T: Read> Read for Tables<T> {
         match &node.value {
             Value::List(items) => {
                 // A wrong one is left out; it has been reported.
-                Some(Tables(items.iter().filter_map(|item| T::read(item, mistakes)).collect()))
+                let right: Vec<_> = items.iter().filter_map(|item| T::read(item, mistakes)).collect();
+                (items.is_empty() || !right.is_empty()).then_some(Tables(right))
             }
             Value::Table(_) => {
                 let key = &node.place.key;

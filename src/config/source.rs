@@ -112,6 +112,11 @@ fn read_directory(directory: &Path) -> Result<Vec<Text>, Vec<Mistake>> {
 
 fn read_file(path: &Path) -> Result<Text, Mistake> {
     let name = path.display().to_string();
+    // To open a pipe would wait for its writer.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let message = "this is no regular file: name one, or a directory of them, or `-` for standard input";
+        return Err(Mistake::new(&Place::whole(&name), message));
+    }
     match File::open(path) {
         Ok(file) => read(&name, file),
         Err(error) => {

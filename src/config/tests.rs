@@ -259,6 +259,13 @@ fn what_stays_of_a_directory_is_read_in_order() {
     let wrong = load(&source(&directory), &environment()).unwrap_err();
     assert!(wrong[0].to_string().contains("40-d.toml:1: this is not UTF-8"), "{wrong:?}");
     std::fs::remove_file(directory.join("40-d.toml")).unwrap();
+    let pipe = directory.join("pipe");
+    let modes = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, modes.0, modes.1, 0).unwrap();
+    for odd in [pipe.as_path(), std::path::Path::new("/dev/null")] {
+        let wrong = load(&source(odd), &environment()).unwrap_err();
+        assert!(wrong.len() == 1 && wrong[0].to_string().contains("this is no regular file"), "{wrong:?}");
+    }
     let wrong = load(&source(&directory), &environment()).unwrap_err();
     assert!(
         wrong.len() == 1

@@ -82,7 +82,12 @@ pub(super) fn parse(
         let place = reader.place(error.span().unwrap_or_default(), "");
         // One slip makes several errors in its line.
         if place.line != line {
-            let message = error.message().trim().replace('\n', ", ");
+            let mut message = error.message().trim().replace('\n', ", ");
+            if let Some(key) =
+                error.span().and_then(|span| text.get(span)).filter(|_| message == "duplicate key")
+            {
+                message = format!("the key {} is there already, remove one of them", quoted(key));
+            }
             reader.mistakes.push(Mistake::new(&place, format!("this is no valid TOML: {message}")));
         }
         line = place.line;
@@ -133,11 +138,11 @@ impl Reader<'_> {
             },
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
-                Err(_) => self.broken(&place, format!("the number `{number}` is too large")),
+                Err(_) => self.broken(&place, format!("the number {} is too large", quoted(number.as_str()))),
             },
             DeValue::Float(number) => match number.as_str().parse() {
                 Ok(number) => Value::Float(number),
-                Err(_) => self.broken(&place, format!("`{number}` is not a number")),
+                Err(_) => self.broken(&place, format!("{} is not a number", quoted(number.as_str()))),
             },
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(_) => Value::Date,

@@ -59,7 +59,7 @@ pub(super) fn edits(
         };
         let (Some(lower), Some(value)) = (lower, value) else { continue };
         if edits.remove.get(before..).is_some_and(|set| set.contains(&lower)) {
-            findings.mistake(&field.place, format!("field `{lower}` is set twice: leave one out"));
+            findings.mistake(&field.place, format!("field {} is set twice: leave one out", quoted(&lower)));
             continue;
         }
         edits.remove.push(lower);
@@ -74,11 +74,19 @@ pub(super) fn edits(
     edits
 }
 
+/// What is told of a name that no field can have.
+pub(super) fn no_field(name: &str) -> String {
+    format!(
+        "{} is no name of a header field: write letters, digits and signs such as `-`, without blanks",
+        quoted(name)
+    )
+}
+
 /// The name in lower case, if it may be removed and added.
 pub(super) fn name(findings: &mut Findings<'_>, head: Head, at: &At<String>) -> Option<Arc<str>> {
     let lower = at.value.to_ascii_lowercase();
     if !syntax::is_token(lower.as_bytes()) {
-        findings.mistake(&at.place, format!("{} is no name of a header field", quoted(&at.value)));
+        findings.mistake(&at.place, no_field(&at.value));
         return None;
     }
     if lower == "host" && head == Head::Request {

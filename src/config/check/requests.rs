@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
-use super::Findings;
+use super::{Findings, edits};
 use crate::{
     config::{
         file::{FieldValue, Route},
@@ -144,13 +144,13 @@ pub(super) fn headers(findings: &mut Findings<'_>, key: &Key<Map<FieldValue>>) -
     for (name, value) in all {
         let lower = name.value.to_ascii_lowercase();
         if !syntax::is_token(lower.as_bytes()) {
-            findings.mistake(&name.place, format!("{} is no name of a header field", quoted(&name.value)));
+            findings.mistake(&name.place, edits::no_field(&name.value));
             continue;
         }
         if headers.iter().any(|known| *known.name == *lower) {
             findings.mistake(
                 &name.place,
-                format!("field `{lower}` is named twice: names differ in more than case"),
+                format!("field {} is named twice: names differ in more than case", quoted(&lower)),
             );
             continue;
         }

@@ -57,10 +57,44 @@ fn unknown_keys_and_wrong_kinds() {
     one(&format!("[listener]\nbind = \":80\"\n{CLUSTER}"), 1, &["`[[listener]]` with two brackets"]);
     one(&format!("{both}[defaults]\nvia = \"${{GONE}}\"\n"), 7, &["`GONE`", "`${GONE:-default}`"]);
     one(&format!("{both}[defaults\n"), 6, &["no valid TOML"]);
-    one(&format!("{both}[defaults]\nvia = true\nvia = false\n"), 8, &["no valid TOML", "duplicate key"]);
+    one(
+        &format!("{both}[defaults]\nvia = true\nvia = false\n"),
+        8,
+        &["no valid TOML", "the key `via` is there already", "remove one"],
+    );
     one(&format!("{LISTENER}[[cluster]]\nname = \"a b\"\nbackend = \"a:1\"\n"), 4, &["`a b` is no name"]);
     one(&format!("{both}[log]\nformat = 1979-05-27\n"), 7, &["a date"]);
     one(&format!("{both}[[route]]\nrespond = {{ status = 99999999999999999999 }}\n"), 7, &["too large"]);
+}
+
+#[test]
+fn long_texts_are_cut_and_lists_are_told_once() {
+    let (both, long) = (format!("{LISTENER}{CLUSTER}"), "x".repeat(50_000));
+    for line in [
+        format!("[defaults]\n{long} = 1\n"),
+        format!("[{long}]\n"),
+        format!("[log]\nformat = \"{long}\"\n"),
+        format!("[log]\nformat = \"${{{long}}}\"\n"),
+        format!("[admin]\nbind = \"{long}\"\n"),
+        format!("[runtime]\ncores = \"{long}\"\n"),
+        format!("[[route]]\nrespond = {{ status = {} }}\n", "9".repeat(50_000)),
+        format!("[[route]]\nrespond = {{}}\ndeny = \"{long}\"\n"),
+        format!("[[cluster]]\nname = \"other\"\nbackend = \"{long}\"\n"),
+    ] {
+        let found = mistakes(&(both.clone() + &line));
+        assert!(found.iter().all(|mistake| mistake.len() < 600), "{found:?}");
+        assert!(!found.is_empty());
+    }
+    let unknown: String = (0..500).map(|number| format!("q{number} = 1\n")).collect();
+    let found = mistakes(&format!("{both}[defaults]\n{unknown}vai = true\n[log]\nq = 1\n"));
+    assert_eq!(found.len(), 502);
+    assert!(
+        found[0].contains("defaults.q0: there is no such key: known are connect_timeout"),
+        "{}",
+        found[0]
+    );
+    assert!(found[1..500].iter().all(|told| told.ends_with("those that are known are listed above")));
+    assert!(found[500].contains("did you mean `via`?") && found[501].contains("known are format"));
 }
 
 #[test]
@@ -214,7 +248,7 @@ fn routes_and_what_they_ask_for() {
     one(&with("host = \"bücher.de\""), 8, &["beyond ASCII", "xn--"]);
     one(&with("method = \"get\""), 8, &["write `GET`"]);
     one(&with("method = \"G T\""), 8, &["no method"]);
-    one(&with("header = { \"a b\" = \"1\" }"), 8, &["no name of a header field"]);
+    one(&with("header = { \"a b\" = \"1\" }"), 8, &["`a b` is no name of a header field", "without blanks"]);
     one(&with("header = { a = false }"), 8, &["`true` for a field"]);
     one(&with("header = { a = \"1\", A = \"2\" }"), 8, &["named twice"]);
     one(&with("listener = \"defautl\""), 8, &["there is no listener `defautl`", "`default`"]);

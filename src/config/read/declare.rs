@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::unexpected;
 use crate::config::{
-    mistake::{Mistake, quoted, similar},
+    mistake::{self, Mistake, quoted, similar},
     tree::{Entry, Node, Value},
 };
 
@@ -123,7 +123,7 @@ pub(in crate::config) fn unknown_key(
     let meant = similar(&entry.key, known.iter().copied());
     let message = match meant {
         Some(meant) => format!("there is no such key, did you mean `{meant}`?"),
-        None => format!("there is no such key: known are {}", known.join(", ")),
+        None => mistake::unknown_key(known),
     };
     mistakes.push(Mistake::new(&entry.place, message));
     meant

@@ -72,7 +72,7 @@ fn requests_cannot_be_split() {
     }
     let header = |entry: &str| format!("header = {{ {entry} }}\nprobe = \"http\"");
     wrong(&header("x = \"a\\r\\nb\""), &["control characters"]);
-    wrong(&header("\"x y\" = \"a\""), &["is no name of a header field"]);
+    wrong(&header("\"x y\" = \"a\""), &["`x y` is no name of a header field", "without blanks"]);
     wrong(&header("Host = \"a\""), &["write `host`"]);
     wrong(&header("content-length = \"5\""), &["`content-length`", "leave it out"]);
     right(
@@ -109,6 +109,7 @@ fn answers_that_cannot_be() {
 fn scripts() {
     let step = |step: &str| format!("step = [{step}]");
     wrong(&step("{}"), &["exactly one of `send` and `expect`"]);
+    wrong(&step("'PING'"), &["the text `PING` does not fit here", "a table"]);
     wrong(&step("{ send = 'a', expect = 'b' }"), &["exactly one of `send` and `expect`"]);
     wrong(&step("{ send = '' }"), &["at least one byte"]);
     wrong(&step("{ expect = ['a', ''] }"), &["at least one byte"]);
