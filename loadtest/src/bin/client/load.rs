@@ -1,15 +1,19 @@
-//! The loop: keeps every slot busy until the time is over, waits for the last answers, counts.
+//! The loop: keeps every slot busy until the time is over, or begins exchanges at their times; waits for the last answers, counts.
 
+use std::collections::VecDeque;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, Result};
+use rustix::thread::set_current_timer_slack;
 use rustix::time::Timespec;
 
 use crate::Plan;
 use crate::latency::Latency;
+use crate::pace::Pace;
 use crate::slot::{Fault, Progress, Slot};
 use crate::sources::Sources;
 
@@ -25,7 +29,7 @@ const ERRORS_MAX: u64 = 1_000;
 /// Runs the plan; returns the report, a line of JSON.
 pub fn run(plan: &Plan) -> Result<String> {
     let mut load = Load::new(plan)?;
-    load.start();
+    load.start()?;
     load.turn_until_done()?;
     Ok(load.report())
 }
@@ -68,6 +72,10 @@ struct Load<'a> {
     resent: u64,
     errors: Errors,
     latency: Latency,
+    /// Only with a rate: when exchanges begin, the slots that are free for them, and how much later than meant they began.
+    pace: Option<Pace>,
+    free: VecDeque<usize>,
+    late: Latency,
 }
 
 impl<'a> Load<'a> {
@@ -87,11 +95,14 @@ impl<'a> Load<'a> {
             resent: 0,
             errors: Errors::default(),
             latency: Latency::new(),
+            pace: None,
+            free: VecDeque::new(),
+            late: Latency::new(),
         })
     }
 
     /// Opens connections that stay before the clock runs.
-    fn start(&mut self) {
+    fn start(&mut self) -> Result<()> {
         self.slots.resize_with(self.plan.connections, || None);
         if !self.plan.work.is_churn() {
             for at in 0..self.slots.len() {
@@ -100,17 +111,23 @@ impl<'a> Load<'a> {
         }
         self.begun = Instant::now();
         self.last = self.begun;
-        for at in 0..self.slots.len() {
-            self.begin(at, self.begun);
+        if let Some(rate) = self.plan.rate {
+            // The kernel may wake a thread 50 µs late unless told otherwise, which is as long as from one exchange to the next.
+            set_current_timer_slack(NonZero::new(1))?;
+            self.pace = Some(Pace::new(self.begun, rate, self.plan.duration));
+            self.free = (0..self.slots.len()).filter(|at| self.slots[*at].is_some()).collect();
+        } else {
+            (0..self.slots.len()).for_each(|at| self.begin(at, self.begun));
         }
+        Ok(())
     }
 
     fn turn_until_done(&mut self) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let wait = Timespec { tv_sec: 0, tv_nsec: SWEEP_EVERY.subsec_nanos().into() };
         let (mut swept, end) = (self.begun, self.begun + self.plan.duration);
         while (swept < end || self.slots.iter().any(Option::is_some)) && self.errors.total() < ERRORS_MAX {
+            let wait = self.wait();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
@@ -119,16 +136,40 @@ impl<'a> Load<'a> {
                 self.serve(event.data.u64() as usize, &mut buffer);
             }
             let now = Instant::now();
+            self.begin_due(now);
             if now.duration_since(swept) >= SWEEP_EVERY {
                 swept = now;
                 self.resend(now);
             }
             if now >= end + LAST_ANSWERS {
                 let silent = self.slots.iter_mut().filter_map(Option::take).count();
-                (0..silent).for_each(|_| self.errors.count(Fault::Timeout));
+                let unbegun = self.pace.take().map_or(0, |pace| pace.left() as usize);
+                (0..silent + unbegun).for_each(|_| self.errors.count(Fault::Timeout));
             }
         }
         Ok(())
+    }
+
+    /// Until the next exchange or sweep is due.
+    fn wait(&self) -> Timespec {
+        let next = self.pace.as_ref().filter(|_| !self.free.is_empty()).and_then(Pace::next);
+        let left =
+            next.map_or(SWEEP_EVERY, |next| next.saturating_duration_since(Instant::now()).min(SWEEP_EVERY));
+        Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() }
+    }
+
+    /// Begins what is due, as far as slots are free; what is not keeps its time. After the last of them free slots are closed.
+    fn begin_due(&mut self, now: Instant) {
+        while let Some(at) = self.free.front().copied()
+            && let Some(intended) = self.pace.as_mut().and_then(|pace| pace.take(now))
+        {
+            self.free.pop_front();
+            self.late.record(now.duration_since(intended));
+            self.send(at, intended, now);
+        }
+        if self.pace.as_ref().is_some_and(|pace| pace.left() == 0) {
+            self.free.drain(..).for_each(|at| self.slots[at] = None);
+        }
     }
 
     /// An event may be older than the slot's socket: then there is nothing to receive.
@@ -144,7 +185,11 @@ impl<'a> Load<'a> {
                 if self.plan.work.is_churn() {
                     self.slots[at] = None;
                 }
-                self.begin(at, now);
+                if self.plan.rate.is_some() {
+                    self.free.push_back(at);
+                } else {
+                    self.begin(at, now);
+                }
             }
             Progress::Failed(fault) => self.fail(at, fault),
         }
@@ -159,12 +204,16 @@ impl<'a> Load<'a> {
         if self.slots[at].is_none() {
             self.open(at);
         }
+        // With a new socket, opening it belongs to the exchange.
+        let opened = self.slots[at].as_ref().map(|slot| slot.started).filter(|_| self.plan.work.is_churn());
+        self.send(at, opened.unwrap_or(now), now);
+    }
+
+    /// Sends what begins an exchange; its latency counts from `started`.
+    fn send(&mut self, at: usize, started: Instant, now: Instant) {
         let Some(slot) = &mut self.slots[at] else { return };
         self.messages += 1;
-        // With a new socket, opening it belongs to the exchange.
-        if !self.plan.work.is_churn() {
-            slot.started = now;
-        }
+        slot.started = started;
         if let Err(fault) = slot.begin(self.messages, now) {
             self.fail(at, fault);
         }
@@ -187,12 +236,23 @@ impl<'a> Load<'a> {
     fn fail(&mut self, at: usize, fault: Fault) {
         self.errors.count(fault);
         self.slots[at] = None;
+        self.free.retain(|free| *free != at);
+    }
+
+    /// Opens a slot again that failed, and fills it, unless it is to wait for its time.
+    fn refill(&mut self, at: usize, now: Instant) {
+        if self.plan.rate.is_none() {
+            self.begin(at, now);
+        } else if self.pace.as_ref().is_some_and(|pace| pace.left() > 0) {
+            self.open(at);
+            self.free.extend(self.slots[at].as_ref().map(|_| at));
+        }
     }
 
     fn resend(&mut self, now: Instant) {
         for at in 0..self.slots.len() {
             match self.slots[at].as_mut().map(|slot| slot.resend(now)) {
-                None => self.begin(at, now),
+                None => self.refill(at, now),
                 Some(Ok(resent)) => self.resent += u64::from(resent),
                 Some(Err(fault)) => self.fail(at, fault),
             }
@@ -202,7 +262,7 @@ impl<'a> Load<'a> {
     fn report(&self) -> String {
         let Errors { connect, write, read, content, timeout } = self.errors;
         format!(
-            "{{\"exchanges\":{},\"bytes\":{},\"seconds\":{:.6},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1},\"max_us\":{:.1},\
+            "{{\"exchanges\":{},\"bytes\":{},\"seconds\":{:.6},\"p50_us\":{:.1},\"p90_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},{}\
              \"resent\":{},\"errors\":{{\"connect\":{connect},\"write\":{write},\"read\":{read},\"content\":{content},\"timeout\":{timeout}}}}}",
             self.exchanges,
             self.exchanges * self.plan.work.answer_bytes() as u64,
@@ -210,8 +270,17 @@ impl<'a> Load<'a> {
             self.latency.percentile_us(50.0),
             self.latency.percentile_us(90.0),
             self.latency.percentile_us(99.0),
+            self.latency.percentile_us(99.9),
             self.latency.max_us(),
+            self.late(),
             self.resent,
         )
+    }
+
+    /// What the client itself adds to latencies at a rate, waiting for a free connection included.
+    fn late(&self) -> String {
+        let [half, most] = [50.0, 99.0].map(|percent| self.late.percentile_us(percent));
+        let said = format!("\"late_p50_us\":{half:.1},\"late_p99_us\":{most:.1},");
+        self.plan.rate.map_or(String::new(), |_| said)
     }
 }

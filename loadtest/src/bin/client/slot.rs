@@ -10,6 +10,8 @@ use rustix::io::{Errno, Result};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use crate::answer::{Answer, REQUEST, Verdict};
+
 const MESSAGE_BYTES: usize = 128;
 const BULK_BYTES: usize = 1024 * 1024;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
@@ -19,6 +21,7 @@ const RESENDS_MAX: u32 = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Work {
+    Get,
     Echo,
     Bulk,
     Churn,
@@ -29,6 +32,7 @@ pub enum Work {
 impl Work {
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
+            "get" => Self::Get,
             "echo" => Self::Echo,
             "bulk" => Self::Bulk,
             "churn" => Self::Churn,
@@ -73,6 +77,7 @@ pub struct Slot {
     work: Work,
     message: [u8; MESSAGE_BYTES],
     received: usize,
+    answer: Answer,
     sent: Instant,
     resends: u32,
 }
@@ -101,7 +106,8 @@ impl Slot {
         }
         net::connect(&socket, &target)?;
         let message = std::array::from_fn(|at| b'a' + (at % 23) as u8);
-        Ok(Self { socket, started, work, message, received: 0, sent: started, resends: 0 })
+        let answer = Answer::default();
+        Ok(Self { socket, started, work, message, received: 0, answer, sent: started, resends: 0 })
     }
 
     /// Sends the message that begins an exchange. The number makes every message one of its kind.
@@ -109,12 +115,14 @@ impl Slot {
         let first = if self.work == Work::Bulk { BULK_BYTES as u64 } else { number };
         self.message[..8].copy_from_slice(&first.to_le_bytes());
         (self.received, self.resends, self.sent) = (0, 0, now);
+        self.answer.begin();
         self.send()
     }
 
     fn send(&self) -> std::result::Result<(), Fault> {
-        let sent = net::send(&self.socket, &self.message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-        if sent == Ok(MESSAGE_BYTES) { Ok(()) } else { Err(Fault::Write) }
+        let message = if self.work == Work::Get { REQUEST } else { &self.message };
+        let sent = net::send(&self.socket, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        if sent == Ok(message.len()) { Ok(()) } else { Err(Fault::Write) }
     }
 
     /// Takes what has arrived. `buffer` is the loop's, for all slots.
@@ -130,6 +138,7 @@ impl Slot {
         match self.work {
             Work::Datagrams | Work::DatagramChurn => self.take_datagram(&buffer[..received]),
             Work::Bulk => self.take(received),
+            Work::Get => self.take_answer(&buffer[..received]),
             Work::Echo | Work::Churn => {
                 if self.message.get(self.received..self.received + received) == Some(&buffer[..received]) {
                     self.take(received)
@@ -151,6 +160,15 @@ impl Slot {
             (_, Work::Churn) => Progress::Waiting,
             _ if whole => Progress::Complete,
             _ => Progress::Waiting,
+        }
+    }
+
+    fn take_answer(&mut self, bytes: &[u8]) -> Progress {
+        match self.answer.take(bytes) {
+            _ if bytes.is_empty() => Progress::Failed(Fault::Read),
+            Verdict::Whole => Progress::Complete,
+            Verdict::Partial => Progress::Waiting,
+            Verdict::Wrong => Progress::Failed(Fault::Content),
         }
     }
 
