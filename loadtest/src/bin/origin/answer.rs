@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 pub const SMALL_BYTES: usize = 128;
+pub const CHUNK_BYTES: usize = 16 * 1024;
 
 /// One write of a large body. Larger than a socket buffer is of no use, smaller costs system calls.
 const BLOCK_BYTES: usize = 1024 * 1024;
-const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Body bytes that are copied behind the head, so that head and start of the body leave in one segment.
 const INLINE_BYTES: usize = 32 * 1024;
@@ -38,6 +38,11 @@ pub fn small(out: &mut Vec<u8>, keep_alive: bool, head_only: bool) {
             out.extend_from_slice(&BLOCK[..SMALL_BYTES]);
         }
     }
+}
+
+/// All of the small answer is promised, and half of it comes.
+pub fn half(out: &mut Vec<u8>) {
+    out.extend_from_slice(&SMALL[..SMALL.len() - SMALL_BYTES / 2]);
 }
 
 pub fn text(out: &mut Vec<u8>, status: &str, text: &str, keep_alive: bool, head_only: bool) {
@@ -87,9 +92,9 @@ impl Iterator for Pieces {
     }
 }
 
-/// Appends one chunk of at most `left` bytes, or the last chunk when nothing is left; returns what is left then.
-pub fn chunk(out: &mut Vec<u8>, left: usize) -> Option<usize> {
-    let size = left.min(CHUNK_BYTES);
+/// Appends one chunk of at most `most` of the `left` bytes, or the last chunk when nothing is left; returns what is left then.
+pub fn chunk(out: &mut Vec<u8>, left: usize, most: usize) -> Option<usize> {
+    let size = left.min(most);
     out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
     out.extend_from_slice(&BLOCK[..size]);
     out.extend_from_slice(b"\r\n");
@@ -116,7 +121,7 @@ mod tests {
     fn chunks_add_up() {
         let (mut wire, mut left) = (Vec::new(), Some(CHUNK_BYTES + 5));
         while let Some(size) = left {
-            left = chunk(&mut wire, size);
+            left = chunk(&mut wire, size, CHUNK_BYTES);
         }
         let mut body = crate::body::Body::chunked();
         assert_eq!(body.take(&wire), Ok((wire.len(), CHUNK_BYTES as u64 + 5)));

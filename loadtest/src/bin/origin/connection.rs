@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 
-use crate::answer::{self, Length, Pieces};
+use crate::answer::{self, CHUNK_BYTES, Length, Pieces};
 use crate::body::Body;
 use crate::request::{self, Head, Request, Route};
 use crate::tally::{Tallies, Tally};
@@ -17,6 +17,8 @@ use crate::tally::{Tallies, Tally};
 const INBOX_BYTES: usize = 64 * 1024;
 /// Collected answers leave when they are more than this.
 const OUTBOX_BYTES: usize = 64 * 1024;
+/// A piece of a stream that comes slowly.
+const PIECE_BYTES: usize = 1024;
 
 pub async fn serve(stream: TcpStream, tallies: &Tallies, tally: &Tally) -> io::Result<()> {
     let inbox = vec![0; INBOX_BYTES].into_boxed_slice();
@@ -74,15 +76,27 @@ impl Connection<'_> {
             self.refuse();
             return Ok(false);
         };
+        if let Some(number) = request.number {
+            self.tally.note(number);
+        }
+        self.answer(request, received).await
+    }
+
+    async fn answer(&mut self, request: Request, received: u64) -> io::Result<bool> {
         let Request { route, head_only, keep_alive, .. } = request;
+        let text =
+            |out: &mut Vec<u8>, status, text: &str| answer::text(out, status, text, keep_alive, head_only);
         match route {
-            Route::Small => answer::small(&mut self.out, keep_alive, head_only),
             Route::Bytes(size) => self.bytes(size, Length::Known(size), keep_alive, head_only).await?,
             Route::Close(size) => {
                 self.bytes(size, Length::UntilClose, false, head_only).await?;
                 return Ok(false);
             }
-            Route::Chunked(size) => self.chunked(size, keep_alive, head_only).await?,
+            Route::Chunked(size) => self.chunked(size, None, keep_alive, head_only).await?,
+            Route::Stream(size, pause) => {
+                let pause = Duration::from_millis(pause);
+                self.chunked(size, Some(pause), keep_alive, head_only).await?;
+            }
             Route::Slow(milliseconds) => {
                 self.flush().await?;
                 glommio::timer::sleep(Duration::from_millis(milliseconds)).await;
@@ -95,15 +109,23 @@ impl Connection<'_> {
                 }
                 return Ok(false);
             }
-            Route::Stats => {
-                answer::text(&mut self.out, "200 OK", &self.tallies.json(), keep_alive, head_only);
+            Route::Drop(among) if self.tally.fails(among) => return Ok(false),
+            Route::Cut(among) if self.tally.fails(among) => {
+                answer::half(&mut self.out);
+                return Ok(false);
             }
-            Route::Upload => {
-                answer::text(&mut self.out, "200 OK", &format!("{received}\n"), keep_alive, head_only);
+            Route::Flaky(among) if self.tally.fails(among) => {
+                text(&mut self.out, "503 Service Unavailable", "flaky\n");
             }
-            Route::Unknown => {
-                answer::text(&mut self.out, "404 Not Found", "no such path\n", keep_alive, head_only);
+            Route::Small | Route::Drop(_) | Route::Cut(_) | Route::Flaky(_) => {
+                answer::small(&mut self.out, keep_alive, head_only);
             }
+            Route::Count(number) => {
+                text(&mut self.out, "200 OK", &format!("{}\n", self.tallies.count(number)));
+            }
+            Route::Stats => text(&mut self.out, "200 OK", &self.tallies.json()),
+            Route::Upload => text(&mut self.out, "200 OK", &format!("{received}\n")),
+            Route::Unknown => text(&mut self.out, "404 Not Found", "no such path\n"),
         }
         Ok(keep_alive)
     }
@@ -129,12 +151,22 @@ impl Connection<'_> {
         Ok(())
     }
 
-    async fn chunked(&mut self, size: usize, keep_alive: bool, head_only: bool) -> io::Result<()> {
+    /// In chunks: as fast as they are taken, or small ones with a pause after each.
+    async fn chunked(
+        &mut self,
+        size: usize,
+        pause: Option<Duration>,
+        keep_alive: bool,
+        head_only: bool,
+    ) -> io::Result<()> {
         answer::head(&mut self.out, "200 OK", Length::Chunked, keep_alive);
         let mut left = (!head_only).then_some(size);
         while let Some(some) = left {
-            left = answer::chunk(&mut self.out, some);
-            if self.out.len() > OUTBOX_BYTES {
+            left = answer::chunk(&mut self.out, some, pause.map_or(CHUNK_BYTES, |_| PIECE_BYTES));
+            if let Some(pause) = pause.filter(|_| left.is_some()) {
+                self.flush().await?;
+                glommio::timer::sleep(pause).await;
+            } else if self.out.len() > OUTBOX_BYTES {
                 self.flush().await?;
             }
         }

@@ -35,7 +35,12 @@ const USAGE: &str = "usage: origin [--listen ADDR:PORT] [--SERVICE ADDR:PORT ..]
   GET /chunked/N     N bytes in chunks
   GET /close/N       N bytes, ended by closing the connection
   GET /slow/MS       the 128 bytes after MS milliseconds
+  GET /stream/N/MS   N bytes in chunks of 1 KiB, MS milliseconds after each
   GET /hang          no answer, until the client gives up
+  GET /flaky/N       the 128 bytes, but one of N requests is answered 503
+  GET /drop/N        the 128 bytes, but one of N connections is closed instead
+  GET /cut/N         the 128 bytes, but one of N answers ends in the middle, and its connection with it
+  GET /count/ID      how many requests had the header X-Number: ID
   GET /stats         what was counted, of all services, as JSON
   POST or PUT /      reads the whole body, then answers 200 with its size
 --echo, TCP:         every byte comes back

@@ -11,6 +11,8 @@ pub struct Request {
     pub body: Body,
     pub expects_continue: bool,
     pub keep_alive: bool,
+    /// Of `X-Number`: the client wants it counted how often this request arrives.
+    pub number: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,14 @@ pub enum Route {
     Chunked(usize),
     Close(usize),
     Slow(u64),
+    /// So many bytes, and milliseconds between the pieces.
+    Stream(usize, u64),
     Hang,
+    /// Of so many requests one is answered 503, or not at all, or with half of what was promised.
+    Flaky(u64),
+    Drop(u64),
+    Cut(u64),
+    Count(u64),
     Stats,
     Upload,
     Unknown,
@@ -48,6 +57,7 @@ pub fn parse(bytes: &[u8]) -> Head {
         body: Body::None,
         expects_continue: false,
         keep_alive: head.version == Some(1),
+        number: None,
     };
     for header in head.headers.iter() {
         match header.name {
@@ -64,6 +74,7 @@ pub fn parse(bytes: &[u8]) -> Head {
                 }
             }
             name if name.eq_ignore_ascii_case("expect") => request.expects_continue = true,
+            name if name.eq_ignore_ascii_case("x-number") => request.number = number(header.value),
             _ => {}
         }
     }
@@ -78,14 +89,21 @@ impl Route {
         let path = target.split('?').next().unwrap_or_default();
         let path = path.strip_prefix('/').unwrap_or(path);
         let (name, argument) = path.split_once('/').unwrap_or((path, ""));
-        let size = argument.parse().unwrap_or(crate::answer::SMALL_BYTES);
+        let (first, second) = argument.split_once('/').unwrap_or((argument, ""));
+        let size = first.parse().unwrap_or(crate::answer::SMALL_BYTES);
+        let amount = first.parse().unwrap_or_default();
         match name {
             "" => Self::Small,
             "bytes" => Self::Bytes(size),
             "chunked" => Self::Chunked(size),
             "close" => Self::Close(size),
-            "slow" => Self::Slow(argument.parse().unwrap_or_default()),
+            "slow" => Self::Slow(amount),
+            "stream" => Self::Stream(size, second.parse().unwrap_or_default()),
             "hang" => Self::Hang,
+            "flaky" => Self::Flaky(amount),
+            "drop" => Self::Drop(amount),
+            "cut" => Self::Cut(amount),
+            "count" => Self::Count(amount),
             "stats" => Self::Stats,
             _ => Self::Unknown,
         }
@@ -116,6 +134,10 @@ mod tests {
             ("GET /chunked/9?q HTTP/1.1", Route::Chunked(9)),
             ("GET /close HTTP/1.1", Route::Close(128)),
             ("GET /slow/15 HTTP/1.1", Route::Slow(15)),
+            ("GET /stream/4096/20 HTTP/1.1", Route::Stream(4096, 20)),
+            ("GET /flaky/5 HTTP/1.1", Route::Flaky(5)),
+            ("GET /cut HTTP/1.1", Route::Cut(0)),
+            ("GET /count/7 HTTP/1.1", Route::Count(7)),
             ("GET /hang HTTP/1.1", Route::Hang),
             ("POST /hang HTTP/1.1", Route::Upload),
             ("GET /what HTTP/1.1", Route::Unknown),
@@ -131,6 +153,13 @@ mod tests {
         assert!(!complete(b"GET / HTTP/1.0\r\n\r\n").keep_alive);
         assert!(!complete(b"GET / HTTP/1.1\r\nconnection: Close\r\n\r\n").keep_alive);
         assert!(complete(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").keep_alive);
+    }
+
+    #[test]
+    fn a_number_is_taken_from_its_header() {
+        assert_eq!(complete(b"GET / HTTP/1.1\r\n\r\n").number, None);
+        assert_eq!(complete(b"POST / HTTP/1.1\r\nx-number: 12\r\n\r\n").number, Some(12));
+        assert_eq!(complete(b"GET / HTTP/1.1\r\nX-Number: none\r\n\r\n").number, None);
     }
 
     #[test]
