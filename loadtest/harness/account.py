@@ -1,7 +1,6 @@
 """What a proxy consumes while a client runs against it."""
 
 from . import processes
-from .processes import Failed
 
 
 class Account:
@@ -11,16 +10,14 @@ class Account:
         self.host, self.proxy = host, proxy
         self.softirq = [host.softirq] if host.softirq else []
         self.upstream = host.origin_stats()["connections"]
-        pids = processes.family(proxy.child.pid)
+        pids = proxy.pids()
         self.steal, self.soft = processes.steal_ticks(), processes.cpu_ns(self.softirq)
         self.cpu = processes.cpu_ns(pids)
 
     def close(self):
         """The part of a sample that is the same whoever the client was."""
-        if self.proxy.child.poll() is not None:
-            raise Failed(f"{self.proxy.name} died under load: it ended with {self.proxy.child.returncode}")
         # Asked for again: a process born during the run counts too.
-        pids = processes.family(self.proxy.child.pid)
+        pids = self.proxy.pids()
         cpu = processes.cpu_ns(pids) - self.cpu
         soft, steal = processes.cpu_ns(self.softirq) - self.soft, processes.steal_ticks() - self.steal
         return {
@@ -29,7 +26,7 @@ class Account:
             "steal_ticks": steal,
             "upstream_connections": self.host.origin_stats()["connections"] - self.upstream,
             "threads": processes.thread_count(pids),
-            "pss_bytes": processes.pss_bytes(pids),
+            **processes.memory(pids),
         }
 
 

@@ -20,7 +20,7 @@ def by_hand(scenario, target):
         with socket.create_connection(target, 5) as connection:
             tcp_on(connection, scenario)
     else:
-        _udp(target)
+        udp(target)
 
 
 def on(connection, scenario):
@@ -43,13 +43,18 @@ def tcp_on(connection, scenario):
         message = scenario.body_bytes.to_bytes(8, "little") + message[8:]
     expected = pattern(scenario.body_bytes)
     connection.sendall(message)
-    answer = bytearray()
-    while len(answer) < len(expected):
-        answer += _some(connection)
+    answer = exactly(connection, len(expected))
     if answer != expected:
         raise OSError(f"{len(answer)} bytes came back, and not those that the origin sent")
     if scenario.service == "once" and connection.recv(1):
         raise OSError("more came back than the origin sent")
+
+
+def exactly(connection, size):
+    answer = bytearray()
+    while len(answer) < size:
+        answer += _some(connection)
+    return answer
 
 
 def _some(connection):
@@ -59,7 +64,8 @@ def _some(connection):
     return some
 
 
-def _udp(target):
+def udp(target):
+    """A datagram there and back; a lost one is sent again."""
     message = pattern(MESSAGE_BYTES)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.2)

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 
 from . import processes
-from .processes import Failed
 
 BACKENDS = 3
 GETTERS, POSTERS = 12, 4
@@ -158,9 +157,13 @@ async def play(load, backends, work, pause):
     return begun
 
 
-def p99_ms(samples):
+def percentile_ms(samples, percent):
     took = sorted(sample[1] for sample in samples)
-    return took[len(took) * 99 // 100] * 1e3 if took else None
+    return took[len(took) * percent // 100] * 1e3 if took else None
+
+
+def p99_ms(samples):
+    return percentile_ms(samples, 99)
 
 
 def recovery_ms(samples, event):
@@ -181,8 +184,7 @@ def measure(scenario, proxy, backends, pause):
     """One run; returns its figures as a flat dictionary."""
     load, noted = Load(proxy.targets[0]), backends.delivered()
     event = asyncio.run(play(load, backends, scenario.work, pause))
-    if proxy.child.poll() is not None:
-        raise Failed(f"{proxy.name} died: it ended with {proxy.child.returncode}")
+    pids = proxy.pids()
     delivered = backends.delivered() - noted
     before = [sample for sample in load.samples if sample[0] < event]
     after = [sample for sample in load.samples if sample[0] >= event]
@@ -193,9 +195,13 @@ def measure(scenario, proxy, backends, pause):
         "get_errors": sum(errors["GET"].values()),
         "post_errors": sum(errors["POST"].values()),
         "posts_twice": twice,
+        "p50_us": percentile_ms(load.samples, 50) * 1e3,
+        "p99_us": p99_ms(load.samples) * 1e3,
         "p99_before_ms": p99_ms(before),
         "p99_after_ms": p99_ms(after),
         "worst_ms": max(sample[1] for sample in load.samples) * 1e3,
         "recovery_ms": recovery_ms(after, event),
+        "threads": processes.thread_count(pids),
+        **processes.memory(pids),
         "errors_by_kind": {method: dict(kinds) for method, kinds in errors.items() if kinds},
     }

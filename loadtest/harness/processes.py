@@ -177,13 +177,14 @@ def thread_count(pids):
     return sum(len(tasks(pid)) for pid in pids)
 
 
-def pss_bytes(pids):
-    """Memory of the processes, shared pages divided among those that share them. Kernel socket memory is not in it."""
-    total = 0
+def memory(pids):
+    """Of the processes: RSS, and PSS with shared pages divided among those that share them. Kernel socket memory is in neither."""
+    total = {"pss_bytes": 0, "rss_bytes": 0}
     for pid in pids:
         for line in read(f"/proc/{pid}/smaps_rollup").splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+            name = line.split(":", 1)[0].lower() + "_bytes"
+            if name in total:
+                total[name] += int(line.split()[1]) * 1024
     return total
 
 

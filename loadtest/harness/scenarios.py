@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
-WITH_FLOOR = ("ringway", "haproxy", "nginx", "floor")
-WITHOUT_FLOOR = ("ringway", "haproxy", "nginx")
-ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "floor"})
+WITHOUT_FLOOR = ("ringway", "haproxy", "nginx", "envoy")
+WITH_FLOOR = (*WITHOUT_FLOOR, "floor")
+ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "envoy", "floor"})
+# The clients that a scenario can be run with; the first is the one that it is run with.
+GETTERS = ("wrk", "oha", "h2load")
+OURS = ("client",)
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,9 @@ class Scenario:
     work: str = ""
     path: str = "/"
     connections: int = 64
+    clients: tuple = ("wrk",)
+    # Requests a second that begin at even distances, whatever becomes of those before; 0 for as many as are answered.
+    rate: int = 0
     proxies: tuple = WITH_FLOOR
     unfit: frozenset = field(default_factory=frozenset)
     headers: tuple = ()
@@ -26,32 +32,47 @@ class Scenario:
     per: str = "request"
     addresses: int = 1
     client_threads: int = 1
+    # What the subject is compared by.
+    figure: str = "cpu_us"
     idle: bool = False
+    # So many clients that take 1 MiB at 1 KiB a second, beside those that are measured.
+    slow_readers: int = 0
     # Backends of our own that fail; `work` says how.
     failure: bool = False
-    # What the row `ringway-many` has of them.
+    # What the row `ringway-many` has of them. `ringway-two` has a second worker, on the core of the client.
     backends: int = 1
     routes: int = 0
     twice: bool = False
     # Words of the peers' settings that are best for this scenario and not for the others.
     settings: dict = field(default_factory=dict)
 
+    def client(self, wished=None):
+        """The client that it is run with: what was wished for where that can do it; empty where this program is the client."""
+        if self.idle or self.failure:
+            return ""
+        return wished if wished in self.clients else self.clients[0]
+
 
 # Several scenarios have these in common.
-TCP_ECHO = {"protocol": "tcp", "service": "echo"}
+GET = {"clients": GETTERS}
+TCP_ECHO = {"protocol": "tcp", "service": "echo", "clients": OURS}
 TCP_ROUND_TRIPS = TCP_ECHO | {"work": "echo", "per": "round trip"}
-DATAGRAMS = {"protocol": "udp", "service": "datagrams", "proxies": ("ringway", "nginx"), "unfit": ONLY_TCP}
+DATAGRAMS = {"protocol": "udp", "service": "datagrams", "clients": OURS, "proxies": ("ringway", "nginx"), "unfit": ONLY_TCP}
+# 20 000 a second is what one worker of any proxy here but the slowest does with ease. `direct` is what the client and the origin take.
+LATENCY = {"rate": 20_000, "figure": "p99_us", "proxies": (*WITHOUT_FLOOR, "direct")}
 BULK = {
     "body_bytes": 1_048_576,
     "connections": 16,
-    "proxies": ("ringway", "haproxy", "haproxy-splice", "nginx"),
+    "proxies": ("ringway", "haproxy", "haproxy-splice", "nginx", "envoy"),
     "per": "MiB",
 }
-IDLE = {"connections": 8000, "unfit": frozenset({"floor"}), "idle": True}
-ONE_AND_MANY = {"proxies": ("ringway", "ringway-many")}
+IDLE = {"connections": 8000, "unfit": frozenset({"floor", "direct"}), "figure": "connection_bytes", "idle": True}
+ONE_AND_MANY = {"proxies": ("ringway", "ringway-many"), **GET}
+SMALL = "GET, 128-byte answer, keep-alive, 64 connections"
 FAILURE = {
-    "proxies": WITHOUT_FLOOR,
-    "unfit": frozenset({"floor", "haproxy-splice", "ringway-many"}),
+    "proxies": ("ringway", "haproxy", "nginx"),
+    "unfit": frozenset({"envoy", "floor", "direct", "haproxy-splice", "ringway-many", "ringway-two"}),
+    "figure": "recovery_ms",
     "failure": True,
     "connections": 16,
 }
@@ -59,33 +80,73 @@ FAILURE = {
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("small-1", "GET, 128-byte answer, keep-alive, 1 connection", connections=1),
-        Scenario("small-8", "GET, 128-byte answer, keep-alive, 8 connections", connections=8),
-        Scenario("small-64", "GET, 128-byte answer, keep-alive, 64 connections"),
-        Scenario("small-512", "GET, 128-byte answer, keep-alive, 512 connections", connections=512),
+        *(
+            Scenario(f"small-{count}", f"GET, 128-byte answer, keep-alive, {count} connection{'s' * (count > 1)}", connections=count, **GET)
+            for count in (1, 8, 64, 512, 4096)
+        ),
         Scenario(
             "body-16k",
             "GET, 16 KiB answer, keep-alive, 64 connections",
             path="/bytes/16384",
             body_bytes=16_384,
+            **GET,
         ),
         Scenario(
             "bulk-1m",
             "GET, 1 MiB answer, keep-alive, 16 connections",
             path="/bytes/1048576",
             **BULK,
+            **GET,
         ),
         Scenario(
-            "backends-1000",
-            "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 1 000 backends",
-            backends=1000,
-            **ONE_AND_MANY,
+            "mixed",
+            "of 100 requests 50 get 128 bytes, 30 4 KiB, 12 64 KiB, 1 1 MiB, 5 post 4 KiB, 2 post 64 KiB; keep-alive, 64 connections",
+            script="mixed.lua",
+            proxies=WITHOUT_FLOOR,
         ),
         Scenario(
-            "routes-10000",
-            "GET, 128-byte answer, keep-alive, 64 connections; `ringway-many` has 10 000 routes, and none takes the request",
-            routes=10_000,
-            **ONE_AND_MANY,
+            "latency-20k",
+            "GET, 128-byte answer, 20 000 requests a second at even distances, 64 connections; latency counts from when each was meant to begin",
+            work="get",
+            clients=("client", "oha"),
+            **LATENCY,
+        ),
+        Scenario(
+            "tcp-latency-20k",
+            "TCP, 128 bytes there and back, 20 000 a second at even distances, 64 connections; latency counts from when each was meant to begin",
+            **TCP_ROUND_TRIPS,
+            **LATENCY,
+        ),
+        Scenario(
+            "slow-readers",
+            "500 clients that take 1 MiB at 1 KiB a second, while others ask for 128 bytes 5 000 times a second over 64 connections",
+            work="get",
+            clients=OURS,
+            rate=5_000,
+            proxies=WITHOUT_FLOOR,
+            unfit=frozenset({"floor", "direct"}),
+            slow_readers=500,
+            # What is set for 1 MiB at full speed would be kept for each of them.
+            settings={"BODY_BUFFERS": "4 16k", "BUSY_BUFFERS": "32k", "WATERMARK": "16384"},
+        ),
+        *(
+            Scenario(f"backends-{count}", f"{SMALL}; `ringway-many` has {count} backends", backends=count, **ONE_AND_MANY)
+            for count in (10, 100, 1000)
+        ),
+        *(
+            Scenario(
+                f"routes-{count}",
+                f"{SMALL}; `ringway-many` has {count} routes, and none takes the request",
+                routes=count,
+                **ONE_AND_MANY,
+            )
+            for count in (100, 10_000)
+        ),
+        Scenario(
+            "workers-2",
+            f"{SMALL}; `ringway-two` has a second worker, which shares the core of the client and the origin",
+            proxies=("ringway", "ringway-two"),
+            **GET,
         ),
         Scenario(
             "post-64k",
@@ -97,7 +158,7 @@ SCENARIOS = {
         Scenario(
             "idle-8000",
             "8000 keep-alive connections, one request on each, then silence",
-            proxies=("ringway", "haproxy"),
+            proxies=("ringway", "haproxy", "envoy"),
             **IDLE,
         ),
         Scenario(
@@ -105,6 +166,7 @@ SCENARIOS = {
             "the noise floor: small-64 through two instances of the same build",
             proxies=("ringway",),
             twice=True,
+            **GET,
         ),
         Scenario(
             "tcp-small-64",
@@ -123,6 +185,7 @@ SCENARIOS = {
             protocol="tcp",
             service="bulk",
             work="bulk",
+            clients=OURS,
             settings={"BUFFER": "256k", "BUFSIZE": "262144"},
             **BULK,
         ),
@@ -170,6 +233,7 @@ SCENARIOS = {
             protocol="tcp",
             service="once",
             work="churn",
+            clients=OURS,
             per="exchange",
         ),
     )
