@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 WIDTH = 760
 LABEL_WIDTH, VALUE_WIDTH = 150, 190
 ROW_HEIGHT, BAR_HEIGHT = 30, 16
-HEAD_HEIGHT, PANEL_HEIGHT, FOOT_HEIGHT = 66, 34, 30
+HEAD_HEIGHT, PANEL_HEIGHT, FOOT_HEIGHT = 70, 34, 30
 LEFT, RIGHT = LABEL_WIDTH + 10, WIDTH - VALUE_WIDTH
 INK, FAINT, GROUND, FRAME, GRID = "#1f2328", "#59636e", "#ffffff", "#d1d9e0", "#e6eaef"
 SUBJECT, OTHER, SPREAD = "#0969da", "#9aa7b5", "#1f2328"
@@ -33,7 +33,7 @@ def draw(record):
         body += text
         height = below
     height += FOOT_HEIGHT
-    said = f"{record['rounds']} rounds · bars: medians, lines: least to most · {record['date']} · Linux {record['kernel']} · commit {record['commit'][:12]}"
+    said = f"{shape(record)} · {record['date']} · Linux {record['kernel']} · commit {record['commit'][:12]}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         'font-family="system-ui, -apple-system, Segoe UI, sans-serif" role="img">',
@@ -43,6 +43,14 @@ def draw(record):
     ]
     lines += [text_at(20, 46 + 14 * at, line, FAINT, 12) for at, line in enumerate(wrapped(record["about"]))]
     return "\n".join([*lines, *body, text_at(20, height - 13, said, FAINT, 11), "</svg>", ""])
+
+
+def shape(record):
+    """What the bars and dots are."""
+    rounds = f"{record['rounds']} round{'s' * (record['rounds'] > 1)}"
+    if record.get("failure"):
+        return f"{rounds}, added up"
+    return rounds if record["rounds"] == 1 else f"medians of {rounds}, lines from least to most"
 
 
 def wrapped(text):
@@ -73,7 +81,15 @@ def panels(record):
 
 
 def spreads(record, key):
-    return {name: row[key] for name, row in record["summary"].items() if row.get(key)}
+    """A figure of each proxy that has it; in words also how often the subject's it is, as the table has it: within the rounds."""
+    cells = {}
+    for name, row in record["summary"].items():
+        if row.get(key):
+            compared = row.get("cpu_ratio" if key == "cpu_us" and record.get("figure", key) != key else "ratio")
+            cells[name] = dict(row[key], said=short(row[key]["median"]))
+            if compared and key != "reader_bytes":
+                cells[name]["said"] += f"  ({1 / compared['median']:.2f} × {record['subject']})"
+    return cells
 
 
 def lost(record):
@@ -91,9 +107,8 @@ def lost(record):
 def bars(record, top, title, cells):
     """A bar for each proxy, from zero, with the spread of the rounds as a line over its end; less is better."""
     out = [text_at(20, top + 18, f"{title} (less is better)", size=13, weight=600)]
-    ours = cells.get(record["subject"], {}).get("median")
     most = max((cell["max"] for cell in cells.values()), default=0) or 1
-    step = nice_step(most)
+    step = max(nice_step(most), 1 if record.get("failure") else 0)
     scale = (RIGHT - LEFT) / (ceil(most / step) * step)
     bottom = top + PANEL_HEIGHT + ROW_HEIGHT * len(cells)
     for at in range(ceil(most / step) + 1):
@@ -101,21 +116,14 @@ def bars(record, top, title, cells):
     for index, (name, cell) in enumerate(cells.items()):
         middle = top + PANEL_HEIGHT + ROW_HEIGHT * index + ROW_HEIGHT / 2
         colour = SUBJECT if name == record["subject"] else OTHER
-        length = max(1, cell["median"] * scale)
+        length = cell["median"] * scale
         out += [
             text_at(LABEL_WIDTH, middle + 4, name, anchor="end", weight=600 if name == record["subject"] else 400),
             f'<rect x="{LEFT}" y="{middle - BAR_HEIGHT / 2:.1f}" width="{length:.1f}" height="{BAR_HEIGHT}" rx="2" fill="{colour}"/>',
             *whisker(LEFT + cell["min"] * scale, LEFT + cell["max"] * scale, middle, SPREAD),
-            text_at(RIGHT + 12, middle + 4, cell.get("said") or compared(cell["median"], ours, name, record["subject"])),
+            text_at(RIGHT + 12, middle + 4, cell["said"]),
         ]
     return out, bottom + 22
-
-
-def compared(value, ours, name, subject):
-    """The value, and how often the subject's it is."""
-    if name == subject or not ours:
-        return short(value)
-    return f"{short(value)}  ({value / ours:.2f} × {subject})"
 
 
 def percentiles(record, top):
@@ -134,7 +142,7 @@ def percentiles(record, top):
 
     bottom = top + PANEL_HEIGHT + ROW_HEIGHT * len(rows)
     for power in range(round(log10(low)), round(log10(high)) + 1):
-        out += tick(place(10**power), top + PANEL_HEIGHT, bottom, short(10**power))
+        out += tick(place(10**power), top + PANEL_HEIGHT, bottom, brief(10**power))
     for index, (name, row) in enumerate(rows.items()):
         middle = top + PANEL_HEIGHT + ROW_HEIGHT * index + ROW_HEIGHT / 2
         out.append(text_at(LABEL_WIDTH, middle + 4, name, anchor="end", weight=600 if name == record["subject"] else 400))
@@ -142,7 +150,7 @@ def percentiles(record, top):
         for cell, colour in present:
             out += whisker(place(cell["min"]), place(cell["max"]), middle, colour)
             out.append(f'<circle cx="{place(cell["median"]):.1f}" cy="{middle:.1f}" r="6" fill="{colour}"/>')
-        out.append(text_at(RIGHT + 12, middle + 4, " / ".join(short(cell["median"]) for cell, _ in present)))
+        out.append(text_at(RIGHT + 12, middle + 4, " / ".join(brief(cell["median"]) for cell, _ in present)))
     return out, bottom + 22
 
 
@@ -173,3 +181,10 @@ def short(value):
     if value >= 10_000:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def brief(microseconds):
+    """Where there is little room: the large ones in milliseconds or seconds."""
+    if microseconds >= 1e6:
+        return f"{microseconds / 1e6:.3g} s"
+    return f"{microseconds / 1e3:.3g} ms" if microseconds >= 10_000 else short(microseconds)
