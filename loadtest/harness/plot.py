@@ -8,7 +8,7 @@ from html import escape
 from math import ceil, floor, log10
 
 WIDTH = 760
-LABEL_WIDTH, VALUE_WIDTH = 150, 190
+LABEL_WIDTH, VALUE_WIDTH = 140, 210
 ROW_HEIGHT, BAR_HEIGHT = 30, 16
 HEAD_HEIGHT, PANEL_HEIGHT, FOOT_HEIGHT = 70, 34, 30
 LEFT, RIGHT = LABEL_WIDTH + 10, WIDTH - VALUE_WIDTH
@@ -130,7 +130,7 @@ def percentiles(record, top):
     """A dot for each percentile on a line of its proxy; the axis is logarithmic, as latencies are."""
     out = [text_at(20, top + 18, "Latency in µs from the intended beginning, logarithmic (less is better)", size=13, weight=600)]
     for index, (_, label, colour) in enumerate(PERCENTILES):
-        x = WIDTH - 170 + 52 * index
+        x = WIDTH - 180 + 56 * index
         out += [f'<circle cx="{x}" cy="{top + 14}" r="5" fill="{colour}"/>', text_at(x + 9, top + 18, label, FAINT, 12)]
     rows = record["summary"]
     cells = [row[key] for row in rows.values() for key, _, _ in PERCENTILES if row.get(key) and row[key]["min"] > 0]
