@@ -1,1 +1,1 @@
-"""The load tests: what is run (scenarios, proxies), how it is run (processes, wrk, client, idle) and what is told (report)."""
+"""The load tests: what is run (scenarios, proxies, peers), how it is run (rounds, processes, measure, the clients) and what is told (record, report, plot)."""

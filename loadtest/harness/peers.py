@@ -66,6 +66,7 @@ def _fill_in(proxy, host, origin):
     splice = "option splice-response" if proxy.kind == "haproxy-splice" else "# no splice"
     words = {"LISTEN": listen_lines(proxy), "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
     words |= dict(zip(("ORIGIN_ADDRESS", "ORIGIN_PORT"), origin.rsplit(":", 1)))
+    words["THREADS"] = "2" if proxy.kind == "haproxy-two" else "1"
     words |= {"USER": getpass.getuser(), "SERVERS": server_lines(proxy) if proxy.backends else ""}
     template = template_of(proxy)
     if template == "nginx-stream.conf":

@@ -7,7 +7,7 @@ import socket
 from . import exchanges, peers, processes
 from .processes import Failed
 
-KINDS = ("ringway", "ringway-many", "ringway-two", "haproxy", "haproxy-splice", "nginx", "envoy", "floor", "direct")
+KINDS = ("ringway", "ringway-many", "ringway-two", "haproxy", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
 # What needs no program of others.
 WITHOUT_PEER = OURS | {"floor", "direct"}
@@ -51,7 +51,7 @@ class Proxy:
         return processes.family(self.child.pid)
 
     def cores(self, host):
-        return host.both_cores if self.backends or self.kind == "ringway-two" else str(host.proxy_core)
+        return host.both_cores if self.backends or self.kind.endswith("-two") else str(host.proxy_core)
 
     def _start(self, host, addresses):
         log_path = os.path.join(host.run_directory, f"{self.name}.log")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 WITHOUT_FLOOR = ("ringway", "haproxy", "nginx", "envoy")
 WITH_FLOOR = (*WITHOUT_FLOOR, "floor")
-ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "envoy", "floor"})
+ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "haproxy-two", "envoy", "floor"})
 # The clients that a scenario can be run with; the first is the one that it is run with.
 GETTERS = ("wrk", "oha", "h2load")
 OURS = ("client",)
@@ -39,7 +39,7 @@ class Scenario:
     slow_readers: int = 0
     # Backends of our own that fail; `work` says how.
     failure: bool = False
-    # What the row `ringway-many` has of them. `ringway-two` has a second worker, on the core of the client.
+    # What the row `ringway-many` has of them. `ringway-two` and `haproxy-two` have a second worker or thread, on the core of the client.
     backends: int = 1
     routes: int = 0
     twice: bool = False
@@ -71,7 +71,7 @@ ONE_AND_MANY = {"proxies": ("ringway", "ringway-many"), **GET}
 SMALL = "GET, 128-byte answer, keep-alive, 64 connections"
 FAILURE = {
     "proxies": ("ringway", "haproxy", "nginx"),
-    "unfit": frozenset({"envoy", "floor", "direct", "haproxy-splice", "ringway-many", "ringway-two"}),
+    "unfit": frozenset({"envoy", "floor", "direct", "haproxy-splice", "haproxy-two", "ringway-many", "ringway-two"}),
     "figure": "recovery_ms",
     "failure": True,
     "connections": 16,
@@ -144,8 +144,8 @@ SCENARIOS = {
         ),
         Scenario(
             "workers-2",
-            f"{SMALL}; `ringway-two` has a second worker, which shares the core of the client and the origin",
-            proxies=("ringway", "ringway-two"),
+            f"{SMALL}; `…-two` has a second worker or thread, which shares the core of the client and the origin",
+            proxies=("ringway", "ringway-two", "haproxy", "haproxy-two"),
             **GET,
         ),
         Scenario(
