@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod date;
 pub mod demo;
+pub mod doctor;
 pub mod fault;
 pub mod health;
 pub mod http;
