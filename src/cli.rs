@@ -13,7 +13,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-use self::flags::{Cli, ModeName, ProxyVersion, SharedFlags, Subcommand};
+use self::flags::{Cli, DoctorFlags, ModeName, ProxyVersion, SharedFlags, Subcommand};
 use crate::{
     addr::{AddressError, BackendAddress, Endpoint, ListenAddress, Networks, parse_backends},
     config::{
@@ -23,6 +23,7 @@ use crate::{
         source::{Files, Overrides, Source},
     },
     control::log::LogFormat,
+    doctor::{DoctorOptions, cpus},
     proxy_protocol::Version,
 };
 
@@ -43,6 +44,8 @@ pub enum Command {
     },
     /// Balance over embedded backends.
     Demo(DemoOptions),
+    /// Say what of this host stands in the way.
+    Doctor(DoctorOptions),
     /// Write this text (help or version, with its final newline) to stdout and exit with 0.
     Print(String),
 }
@@ -141,6 +144,8 @@ pub enum UsageError {
         "`{given}` is not UTF-8: write it in that encoding, only the path after `-c` may have other bytes"
     )]
     NotUtf8 { given: String },
+    #[error("`{flag}` does not go with `doctor`, which looks and starts nothing")]
+    NotForDoctor { flag: &'static str },
 }
 
 /// Reads a whole command line; the first item is the program's name.
@@ -172,6 +177,9 @@ fn parse_with(
             Some(flag) => Err(UsageError::NotForSchema { flag }),
             None => Ok(Command::Print(config::schema())),
         };
+    }
+    if let Some(Subcommand::Doctor(_)) = cli.subcommand {
+        return doctor(cli).map(Command::Doctor);
     }
     if let Some(Subcommand::Demo) = cli.subcommand {
         return demo(cli, allowed).map(Command::Demo);
@@ -230,6 +238,29 @@ fn demo(
         return Err(UsageError::NotForDemo { flag });
     }
     shared(cli.shared, allowed)
+}
+
+/// The cores need not be allowed: that is one of the things it tells.
+fn doctor(cli: Cli) -> Result<DoctorOptions, UsageError> {
+    let shared = [
+        ("--port", cli.shared.port.is_some()),
+        ("--listen", !cli.shared.listen.is_empty()),
+        ("--admin", cli.shared.admin.is_some()),
+        ("--log-format", cli.shared.log_format.is_some()),
+        ("-c", cli.shared.config.is_some()),
+        ("-t", cli.shared.test),
+        ("-T", cli.shared.dump),
+    ];
+    if let Some((flag, _)) = traffic_flags(&cli).into_iter().chain(shared).find(|&(_, given)| given) {
+        return Err(UsageError::NotForDoctor { flag });
+    }
+    let cores = cli.shared.cores.filter(|spec| !spec.trim().eq_ignore_ascii_case("all"));
+    let cores = cores.map(|spec| chosen_cores(spec, || Ok((0..cpus::CORES_MAX).collect()))).transpose()?;
+    let (json, root) = match cli.subcommand {
+        Some(Subcommand::Doctor(DoctorFlags { json, root })) => (json, root),
+        _ => (false, None),
+    };
+    Ok(DoctorOptions { cores, json, root })
 }
 
 /// Flags that say what is balanced how, and whether they were given.
@@ -628,6 +659,25 @@ mod tests {
         assert_eq!(run, RunOptions { cores: vec![1], ..run_options(&["--backends=127.0.0.1:7"]) });
         assert!(refusal(&[HTTP, "demo"]).contains("`--backends` does not go with `demo`"));
         assert!(refusal(&["demo", HTTP]).contains("'--backends'"));
+    }
+
+    #[test]
+    fn the_doctor_takes_cores_and_nothing_that_would_run() {
+        let doctor = |args: &[&str]| match command(args) {
+            Ok(Command::Doctor(options)) => options,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        let nothing = DoctorOptions { cores: None, json: false, root: None };
+        assert_eq!(doctor(&["doctor"]), nothing);
+        assert_eq!(doctor(&["doctor", "--cores=all"]), nothing);
+        let given = DoctorOptions { cores: Some(vec![2, 3, 70]), json: true, root: Some("copy".into()) };
+        assert_eq!(doctor(&["doctor", "--cores", "2-3,70", "--json", "--root=copy"]), given);
+        assert_eq!(doctor(&["--cores=2-3,70", "doctor", "-json", "-root", "copy"]), given);
+        assert!(refusal(&["doctor", "--cores=x"]).contains("`x` is neither"));
+        for flag in ["--port=1", "--listen=:1", "--admin=:1", "--log-format=json", "-ca.toml", "-t", "-T"] {
+            assert!(refusal(&["doctor", flag]).contains("does not go with `doctor`"), "{flag}");
+        }
+        assert!(refusal(&[HTTP, "doctor"]).contains("`--backends` does not go with `doctor`"));
     }
 
     #[test]

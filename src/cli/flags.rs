@@ -1,6 +1,6 @@
 //! The flags as clap sees them, with the help that users read. What they mean together is checked by the parent.
 
-use std::{ffi::OsString, net::IpAddr};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
@@ -59,8 +59,22 @@ pub(super) struct Cli {
 pub(super) enum Subcommand {
     /// Start three small embedded backends, balance over them and print what to try
     Demo,
+    /// Look at this host: what stands in Ringway's way, why, and what to do. Exit code 1 if there is a problem
+    Doctor(DoctorFlags),
     /// Print the JSON schema of the configuration file
     Schema,
+}
+
+/// Flags of `doctor`; of the shared ones it takes `--cores`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorFlags {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Inspect copies of another host's /proc and /sys below this directory
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(super) root: Option<PathBuf>,
 }
 
 /// Flags that go with `demo` too, before or after that word.

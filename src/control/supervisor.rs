@@ -31,7 +31,7 @@ use crate::{
     addr::Endpoint,
     cli::{self, Command},
     config::source::Source,
-    demo,
+    demo, doctor,
     io::alarm,
     stats::{names::Count, report::Report},
     worker::{mailbox, run::Event},
@@ -40,7 +40,7 @@ use crate::{
 /// Runs the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(io::stderr(), "error: {failure}");
@@ -49,20 +49,25 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(args: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+fn dispatch(args: impl Iterator<Item = OsString>) -> Result<ExitCode, Failure> {
     match cli::parse(args).map_err(|error| Failure::Usage(error.to_string()))? {
         Command::Print(text) => {
             let _ = io::stdout().write_all(text.as_bytes());
-            Ok(())
         }
-        Command::Run(source) => run(source, None),
-        Command::Check { source, dump } => check(source, dump),
+        Command::Doctor(options) => {
+            let outcome = doctor::examine(&options).map_err(|error| Failure::Usage(error.to_string()))?;
+            let _ = io::stdout().write_all(outcome.text.as_bytes());
+            return Ok(if outcome.is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Run(source) => run(source, None)?,
+        Command::Check { source, dump } => check(source, dump)?,
         Command::Demo(options) => {
             let backends =
                 demo::start().map_err(|error| Failure::Runtime(format!("cannot start the demo: {error}")))?;
-            run(Source::Flags(Box::new(options.into_run(backends.addresses()))), Some(backends))
+            run(Source::Flags(Box::new(options.into_run(backends.addresses()))), Some(backends))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says whether a configuration is right, and with `dump` all that it means. Opens and resolves nothing.

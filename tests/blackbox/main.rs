@@ -25,6 +25,7 @@ mod command_line;
 mod configuration;
 mod deadlines;
 mod desync;
+mod doctor;
 mod draining;
 mod economy;
 mod failures;
