@@ -178,6 +178,24 @@ mod tests {
         }
     }
 
+    /// They are written twice, since a host may have the scripts and not the sources.
+    #[test]
+    fn the_scripts_set_what_is_advised() {
+        use crate::limits::{LISTEN_BACKLOG, PIPE_BYTES, PIPES_MAX, UDP_QUEUE_BYTES};
+        let script = include_str!("../../tuning/apply");
+        for line in [
+            format!("net.core.somaxconn={LISTEN_BACKLOG} "),
+            format!("net.ipv4.tcp_max_syn_backlog={LISTEN_BACKLOG})"),
+            format!("net.core.rmem_max={UDP_QUEUE_BYTES} "),
+            format!("net.core.wmem_max={UDP_QUEUE_BYTES})"),
+            format!("value * {PIPES_MAX} * {}", PIPE_BYTES / 4096),
+            "ip_local_port_range=10240 65535\"".to_owned(),
+        ] {
+            assert!(script.contains(&line), "no {line}");
+        }
+        assert!(include_str!("../../tuning/ringway.service").contains("LimitNOFILE=1048576\n"));
+    }
+
     #[test]
     fn every_subject_is_told_once() {
         let mut subjects: Vec<_> = all(&healthy()).into_iter().map(|finding| finding.subject).collect();

@@ -67,6 +67,7 @@ mod tcp;
 mod tcp_endings;
 mod tcp_scale;
 mod tcp_streams;
+mod tuning;
 mod udp;
 mod udp_failures;
 mod unix_sockets;
