@@ -23,19 +23,33 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// One that may have a trial, and has it now.
-    pub(super) fn begin_trial(&mut self, tried: &Tried) -> Option<usize> {
-        let place = self.trials.iter().position(|index| !tried.indices().contains(index))?;
-        let backend = self.trials.get(place).and_then(|index| self.backends.get(*index));
-        if backend.is_some_and(|backend| !backend.room().enter()) {
-            return None;
+    /// How one stands has been told: whether it may have a trial.
+    pub(super) fn may_try(&mut self, index: usize, may: bool) {
+        match self.trials.iter().position(|known| *known == index) {
+            Some(place) if !may => _ = self.trials.swap_remove(place),
+            None if may => self.trials.push(index),
+            _ => {}
         }
-        let index = self.trials.swap_remove(place);
-        let backend = self.backends.get(index)?;
+    }
+
+    /// One that may have a trial, and has it now: the first that was not tried and has room. Those whose trial is under way
+    /// already are forgotten.
+    pub(super) fn begin_trial(&mut self, tried: &Tried) -> Option<usize> {
+        let Members { backends, trials, .. } = self;
+        trials.retain(|index| {
+            let backend = backends.get(*index);
+            backend.is_some_and(|backend| backend.record().may_begin_trial())
+        });
+        let mut waiting = trials.iter().filter(|index| !tried.indices().contains(index));
+        let (index, backend) = waiting.find_map(|index| {
+            let backend = backends.get(*index)?;
+            backend.room().enter().then_some((*index, backend))
+        })?;
         if !backend.begin_trial() {
             backend.room().exit();
             return None;
         }
+        self.may_try(index, false);
         self.selector.started(index);
         Some(index)
     }

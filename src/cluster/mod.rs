@@ -280,10 +280,8 @@ impl Cluster {
                 ready::sever(backend.owner());
             }
         }
-        if standing == Standing::Trial
-            && let Some(index) = backend.index()
-        {
-            self.members.borrow_mut().trials.push(index);
+        if let Some(index) = backend.index() {
+            self.members.borrow_mut().may_try(index, standing == Standing::Trial);
         }
         if record.has_news() {
             self.reports.add(backend);
@@ -393,13 +391,21 @@ mod tests {
         Fault { side: crate::fault::Side::Upstream, phase: Phase::Connect, kind: Kind::Died };
 
     fn planned(backends: &[&str]) -> (Blueprint, View) {
-        let blueprint = Blueprint::new(Plan::for_tests(backends), None);
+        view_of(Plan::for_tests(backends))
+    }
+
+    fn view_of(plan: Plan) -> (Blueprint, View) {
+        let blueprint = Blueprint::new(plan, None);
         let view = View::new(Arc::clone(&blueprint.plan));
         (blueprint, view)
     }
 
     fn cluster(backends: &[&str]) -> Rc<Cluster> {
-        let (blueprint, view) = planned(backends);
+        cluster_of(Plan::for_tests(backends))
+    }
+
+    fn cluster_of(plan: Plan) -> Rc<Cluster> {
+        let (blueprint, view) = view_of(plan);
         let layout = Arc::clone(&blueprint.layouts[0]);
         let (plan, stats) = (&blueprint.plan.clusters[0], &view.workers[0].backends[0]);
         let accounts = &blueprint.accounts[0];
@@ -462,6 +468,35 @@ mod tests {
         let attempts: Vec<_> = std::iter::from_fn(|| cluster.pick(&mut tried, 0, now)).collect();
         let names: Vec<_> = attempts.iter().map(|attempt| attempt.backend().name()).collect();
         assert_eq!(names, ["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:2"]);
+    }
+
+    #[test]
+    fn trials_that_nobody_used_leave_nothing_behind() {
+        let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        for now in 0..100 {
+            cluster.told(0, Standing::Trial, now);
+            cluster.told(0, Standing::Out, now);
+        }
+        assert!(cluster.members.borrow().trials.is_empty());
+        cluster.told(0, Standing::Trial, 100);
+        let pinned = cluster.pick_pinned(0, &mut Tried::default(), 100).unwrap();
+        assert!(pinned.is_trial());
+        cluster.told(1, Standing::Trial, 100);
+        let next = cluster.pick(&mut Tried::default(), 0, 100).unwrap();
+        assert_eq!((next.backend().name(), next.is_trial()), ("127.0.0.1:2", true));
+    }
+
+    #[test]
+    fn one_that_is_full_does_not_hold_up_the_trial_of_another() {
+        let mut plan = Plan::for_tests(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        plan.clusters[0].backends[0].max_requests = 1;
+        let cluster = cluster_of(plan);
+        let _fills = cluster.pick_pinned(0, &mut Tried::default(), 0).unwrap();
+        for index in [0, 1] {
+            cluster.told(index, Standing::Trial, 0);
+        }
+        let next = cluster.pick(&mut Tried::default(), 0, 0).unwrap();
+        assert_eq!((next.backend().name(), next.is_trial()), ("127.0.0.1:2", true));
     }
 
     #[test]

@@ -16,7 +16,11 @@ use crate::{
         standing::{Observation, Standing, State},
     },
     io::alarm::{self, Millis},
-    stats::{names::BackendCount, view::View, worker::BackendStats},
+    stats::{
+        names::{BackendCount, Count},
+        view::View,
+        worker::{BackendStats, WorkerStats},
+    },
     worker::mailbox::Command,
 };
 
@@ -120,6 +124,9 @@ impl Health {
     pub fn publish(&mut self, orders: &Orders) {
         let now = alarm::now();
         self.compare(now);
+        if self.board.due().is_some_and(|due| due <= now) {
+            self.board.worked(self.view.workers.iter().map(|worker| work(&worker.stats)), now);
+        }
         self.board.tick(now);
         self.retry = None;
         for worker in 0..orders.workers().len() {
@@ -179,6 +186,18 @@ impl Health {
             (0..plan.backends.len()).for_each(|backend| self.show((cluster, backend)));
         }
     }
+}
+
+/// What a worker has been asked that could have been a trial.
+fn work(stats: &WorkerStats) -> u64 {
+    let asked = [
+        Count::Requests,
+        Count::Tunnels,
+        Count::TunnelsRefused,
+        Count::UdpSessionsOpened,
+        Count::UdpNoBackend,
+    ];
+    asked.into_iter().map(|what| stats.get(what)).fold(0, u64::wrapping_add)
 }
 
 fn contests(view: &View, now: Millis) -> Vec<Contest> {

@@ -17,8 +17,11 @@ use crate::{
     io::alarm::Millis,
 };
 
-/// How long a worker may keep a trial it has no request for.
+/// How long a worker keeps a trial it has no request for, while others have work.
 const TRIAL_PATIENCE: Millis = 250;
+
+/// How often at least it is seen whether others have work meanwhile.
+const TRIAL_LOOK: Millis = 1_000;
 
 /// Where a backend stands in the plan: its cluster's place, and its place in there.
 pub type Place = (usize, usize);
@@ -45,6 +48,14 @@ struct Ring {
     everybody: bool,
 }
 
+/// What a worker is known to have been asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    count: u64,
+    /// When it was seen that there is more.
+    seen_at: Millis,
+}
+
 /// The truth about all backends of a plan.
 #[derive(Debug)]
 pub struct Board {
@@ -52,6 +63,8 @@ pub struct Board {
     workers: usize,
     /// Whose turn it is to try.
     next: usize,
+    /// What each worker has been asked to do so far.
+    work: Vec<Work>,
     /// When to look at whom; what is said here may be out of date.
     agenda: BTreeSet<(Millis, Place)>,
     /// What each worker does not know yet.
@@ -74,6 +87,7 @@ impl Board {
                     circuit: Circuit::default(),
                     holder: None,
                     state: State::Up,
+                    offered_at: 0,
                     reason: String::new(),
                     told: vec![Some(Standing::Up); workers],
                 };
@@ -91,6 +105,7 @@ impl Board {
             clusters: plan.clusters.iter().map(ring).collect(),
             workers,
             next: 0,
+            work: vec![Work::default(); workers],
             agenda: BTreeSet::new(),
             untold: vec![BTreeSet::new(); workers],
             transitions: Vec::new(),
@@ -195,6 +210,21 @@ impl Board {
         }
     }
 
+    /// What each worker has been asked to do since it began. A trial goes to those who have requests for it: no idle worker
+    /// is woken for nothing, and a busy one does not have to wait until all the idle ones have had their turn.
+    pub fn worked(&mut self, counts: impl IntoIterator<Item = u64>, now: Millis) {
+        for (work, count) in self.work.iter_mut().zip(counts) {
+            if work.count != count {
+                *work = Work { count, seen_at: now };
+            }
+        }
+    }
+
+    /// True when a worker was seen to have work later than that.
+    fn has_worked(&self, worker: usize, since: Millis) -> bool {
+        self.work.get(worker).is_some_and(|work| work.seen_at > since)
+    }
+
     /// When [`Self::tick`] has something to do.
     pub fn due(&self) -> Option<Millis> {
         self.agenda.first().map(|(at, _)| *at)
@@ -204,14 +234,18 @@ impl Board {
     pub fn tick(&mut self, now: Millis) {
         while let Some((at, place)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
             self.agenda.remove(&(at, place));
-            let is_alone = self.workers == 1;
+            let holder = self.ward(place).and_then(|ward| ward.holder);
+            let is_wanted = holder.is_some_and(|holder| {
+                let mut others = (0..self.workers).filter(|worker| *worker != holder.worker);
+                others.any(|worker| self.has_worked(worker, holder.since))
+            });
             let Some((_, ward)) = self.ward_mut(place) else { continue };
             let begins = ward.circuit.try_again(now);
             if let Some(mut holder) = ward.holder
                 && (begins || holder.since + TRIAL_PATIENCE <= now)
             {
                 // One that begins now may be under way since before the circuit closed and opened again.
-                holder.is_recalled |= begins || !is_alone;
+                holder.is_recalled |= begins || is_wanted;
                 // Nobody will ever say what has become of a trial that nobody knew of.
                 ward.holder = Some(holder).filter(|holder| holder.is_told);
             }
@@ -225,7 +259,10 @@ impl Board {
     /// backends of a cluster are used its live requests are the trial, so the circuit closes: failures open it again.
     fn resume(&mut self, place: Place, now: Millis) {
         let everybody = self.clusters.get(place.0).is_some_and(|ring| ring.everybody);
-        let (worker, workers) = (self.next, self.workers.max(1));
+        let workers = self.workers.max(1);
+        let since = self.ward(place).map_or(0, |ward| ward.offered_at);
+        let mut turns = (0..workers).map(|turn| (self.next + turn) % workers);
+        let worker = turns.find(|worker| self.has_worked(*worker, since)).unwrap_or(self.next);
         let Some((_, ward)) = self.ward_mut(place) else { return };
         if ward.state() != State::Trial || ward.holder.is_some() {
             return;
@@ -235,6 +272,7 @@ impl Board {
             self.refresh(place, "all of its cluster are used");
         } else {
             ward.holder = Some(Holder { worker, since: now, is_told: false, is_recalled: false });
+            ward.offered_at = now;
             self.next = (worker + 1) % workers;
             self.refresh(place, "");
         }
@@ -248,7 +286,7 @@ impl Board {
             (Phase::HalfOpen, Some(holder))
                 if !holder.is_recalled && (self.workers > 1 || !holder.is_told) =>
             {
-                (holder.since + TRIAL_PATIENCE).max(now + 1)
+                next_look(holder.since, now)
             }
             _ => return,
         };
@@ -348,6 +386,14 @@ impl Board {
     }
 }
 
+/// When to look again at a trial that was given then: less and less often.
+fn next_look(since: Millis, now: Millis) -> Millis {
+    let looks = [TRIAL_PATIENCE, TRIAL_PATIENCE * 2];
+    let passed = now.saturating_sub(since);
+    let later = || (passed / TRIAL_LOOK + 1) * TRIAL_LOOK;
+    since + looks.into_iter().find(|look| *look > passed).unwrap_or_else(later)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,7 +470,8 @@ mod tests {
         assert_eq!((board.due(), holder(&mut board)), (Some(1_000), None));
         board.tick(1_000);
         let first = holder(&mut board).unwrap();
-        // Nobody uses it: it is asked back, and goes on once it is back.
+        // Nobody uses it, while another one has work: it is asked back, and goes on once it is back.
+        board.worked([1, 1], 1_250);
         board.tick(1_250);
         assert_eq!(holder(&mut board), None);
         board.tick(5_000);
@@ -441,6 +488,53 @@ mod tests {
         let news = board.take_transitions().into_iter().filter(|change| change.is_news);
         let states: Vec<_> = news.map(|change| change.state).collect();
         assert_eq!(states, [State::Ejected, State::Up]);
+    }
+
+    /// Ejects one, and lets its trial begin.
+    fn on_trial(workers: usize) -> Board {
+        let mut board = Board::new(&plan(|_| ()), workers, None, 0);
+        board.observed(0, &seen(3), 0);
+        board.tick(1_000);
+        board
+    }
+
+    #[test]
+    fn where_nobody_has_work_a_trial_wakes_no_worker() {
+        let mut board = on_trial(2);
+        let idle = holder(&mut board).unwrap();
+        let mut looks = 0;
+        while let Some(due) = board.due().filter(|due| *due < 61_000) {
+            looks += 1;
+            board.worked([7, 7], 1_000);
+            board.tick(due);
+            assert!((0..2).all(|worker| board.untold(worker).is_empty()), "woken at {due}");
+        }
+        assert!(looks < 64, "{looks} looks in a minute");
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Trial);
+        board.observed(idle, &ended(TrialEnd::Succeeded), 61_000);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Up);
+    }
+
+    #[test]
+    fn who_has_work_does_not_wait_for_the_turns_of_those_who_have_none() {
+        const BUSY: usize = 37;
+        let mut board = on_trial(64);
+        let work = |count| (0..64).map(move |worker| if worker == BUSY { count } else { 5 });
+        board.worked(work(5), 999);
+        let mut now = 30_000;
+        board.tick(now);
+        let holds = |board: &mut Board, worker| tell(board, worker).contains(&(HERE, Standing::Trial));
+        let first = (0..64).find(|worker| holds(&mut board, *worker)).unwrap();
+        assert_ne!(first, BUSY);
+        for count in 0..5 {
+            now = board.due().unwrap().max(now);
+            board.worked(work(6 + count), now);
+            board.tick(now);
+            if tell(&mut board, first).contains(&(HERE, Standing::Out)) {
+                board.observed(first, &ended(TrialEnd::Unused), now);
+            }
+        }
+        assert!(now < 32_000 && holds(&mut board, BUSY), "after {} ms", now - 30_000);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct Ward {
     pub(super) is_alive: bool,
     pub(super) circuit: Circuit,
     pub(super) holder: Option<Holder>,
+    /// When a worker was given its trial last.
+    pub(super) offered_at: Millis,
     pub(super) state: State,
     pub(super) reason: String,
     /// What each worker was told last; `None` once it has used up what it was told.

@@ -21,6 +21,7 @@ use crate::{
     fault::{Fault, Kind, Phase},
     io::alarm::Alarm,
     shard::{Picked, Setup, Shard, Wish},
+    stats::names::Count,
     upstream::{
         placing::{Course, Seeker, Unplaced},
         retry::{Progress, Verdict, verdict},
@@ -167,6 +168,7 @@ async fn request(world: Rc<World>, me: usize) {
 impl Request {
     fn new(world: Rc<World>, me: usize) -> Self {
         let worker = world.worker(me);
+        worker.shard.stats.count(Count::Requests);
         let number = world.requests.replace(world.requests.get() + 1);
         let setup = worker.shard.setup();
         let cluster = world.tasks.place(setup.plan().clusters.len());

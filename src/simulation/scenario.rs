@@ -143,7 +143,8 @@ impl Scenario {
         });
         let opening = 2 * longest(|cluster| cluster.circuit.open_max)
             + longest(|cluster| cluster.circuit.outlier_interval);
-        let turns = 8 * (250 + 2 * self.mail_lag + 2 * self.control_lag) * self.workers as Millis;
+        // Where nobody had work, control looks once a second who has.
+        let turns = 8 * (250 + 2 * self.mail_lag + 2 * self.control_lag) * self.workers as Millis + 1_000;
         past + probes + opening + turns + longest(|cluster| cluster.slow_start)
     }
 }
