@@ -256,7 +256,8 @@ impl Board {
     }
 
     /// The next worker may try a backend whose circuit is half-open, if nobody else may and nothing forbids it. While all
-    /// backends of a cluster are used its live requests are the trial, so the circuit closes: failures open it again.
+    /// backends of a cluster are used its live requests are the trial, so the circuit closes: failures open it again. So it
+    /// is with one that drains, whose few clients may be with any worker.
     fn resume(&mut self, place: Place, now: Millis) {
         let everybody = self.clusters.get(place.0).is_some_and(|ring| ring.everybody);
         let workers = self.workers.max(1);
@@ -267,7 +268,10 @@ impl Board {
         if ward.state() != State::Trial || ward.holder.is_some() {
             return;
         }
-        if everybody {
+        if ward.duty == Duty::Drain {
+            ward.circuit.close(now);
+            self.refresh(place, "its clients may try it again");
+        } else if everybody {
             ward.circuit.close(now);
             self.refresh(place, "all of its cluster are used");
         } else {
@@ -625,16 +629,51 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ejected_and_drained_has_its_trial_when_it_is_ready_again() {
+    fn what_was_ejected_and_taken_out_has_its_trial_when_it_is_ready_again() {
         let with = |duty| plan(move |cluster| cluster.backends[1].duty = duty);
         let mut board = board();
         board.observed(0, &seen(3), 0);
-        let mut board = Board::new(&with(Duty::Drain), 2, Some(&board), 10);
+        let mut board = Board::new(&with(Duty::Maint), 2, Some(&board), 10);
         (0..2).for_each(|worker| _ = board.tell_all(worker));
         board.tick(60_000);
         assert_eq!((holder(&mut board), board.due()), (None, None), "there is nothing to do meanwhile");
         let mut board = Board::new(&with(Duty::Ready), 2, Some(&board), 70_000);
         assert!(holder(&mut board).is_some());
+    }
+
+    #[test]
+    fn one_that_drains_and_fails_is_ejected_and_comes_back_to_its_clients() {
+        let drains = plan(|cluster| cluster.backends[1].duty = Duty::Drain);
+        let mut board = Board::new(&drains, 2, None, 0);
+        (0..2).for_each(|worker| _ = board.tell_all(worker));
+        board.take_transitions();
+        board.observed(0, &seen(3), 10);
+        assert_eq!(board.state_of(HERE).unwrap(), (State::Ejected, "3 failed connections in a row"));
+        for worker in 0..2 {
+            assert_eq!(tell(&mut board, worker), [(HERE, Standing::Out)]);
+        }
+        board.tick(1_010);
+        assert_eq!(board.state_of(HERE).unwrap(), (State::Drain, "its clients may try it again"));
+        for worker in 0..2 {
+            assert_eq!(tell(&mut board, worker), [(HERE, Standing::Drain)]);
+        }
+        let news = board.take_transitions().into_iter().filter(|change| change.is_news);
+        assert_eq!(news.map(|change| change.state).collect::<Vec<_>>(), [State::Ejected, State::Drain]);
+        board.observed(0, &seen(3), 1_100);
+        assert_eq!(board.due(), Some(1_100 + 2_000), "it is asked less and less often");
+    }
+
+    #[test]
+    fn a_trial_that_is_under_way_when_it_is_to_drain_decides() {
+        let mut board = on_trial(2);
+        let worker = holder(&mut board).unwrap();
+        let drains = plan(|cluster| cluster.backends[1].duty = Duty::Drain);
+        for (end, state) in [(TrialEnd::Succeeded, State::Drain), (TrialEnd::Failed, State::Ejected)] {
+            let mut board = Board::new(&drains, 2, Some(&board), 1_010);
+            assert!((0..2).all(|worker| board.tell_all(worker)[0][1] == Standing::Out));
+            board.observed(worker, &ended(end), 1_020);
+            assert_eq!(board.state_of(HERE).unwrap().0, state);
+        }
     }
 
     #[test]

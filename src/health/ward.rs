@@ -42,7 +42,7 @@ impl Ward {
         match (self.duty, self.is_alive, self.circuit.phase()) {
             (Duty::Maint, ..) => State::Maint,
             (_, false, _) => State::Down,
-            (Duty::Drain, ..) => State::Drain,
+            (Duty::Drain, _, Phase::Closed) => State::Drain,
             (_, _, Phase::Closed) => State::Up,
             (_, _, Phase::Open { .. }) => State::Ejected,
             (_, _, Phase::HalfOpen) => State::Trial,
@@ -74,15 +74,15 @@ impl Ward {
     pub(super) fn standing(&self, worker: usize, everybody: bool) -> Standing {
         match self.state() {
             State::Up => Standing::Up,
-            State::Drain if self.circuit.phase() == Phase::Closed => Standing::Drain,
+            State::Drain => Standing::Drain,
             // Need does not overrule the operator.
-            State::Down if self.duty != Duty::Ready => Standing::Out,
+            _ if self.duty != Duty::Ready => Standing::Out,
             State::Down | State::Ejected | State::Trial if everybody => Standing::Up,
             State::Trial => match self.holder {
                 Some(holder) if holder.worker == worker && !holder.is_recalled => Standing::Trial,
                 _ => Standing::Out,
             },
-            State::Down | State::Ejected | State::Drain | State::Maint => Standing::Out,
+            State::Down | State::Ejected | State::Maint => Standing::Out,
         }
     }
 }
