@@ -187,8 +187,9 @@ impl Board {
     /// A backend's probes have come to another verdict.
     pub fn probed(&mut self, place: Place, is_alive: bool, reason: &str, now: Millis) {
         let Some((_, ward)) = self.ward_mut(place) else { return };
-        ward.is_alive = is_alive;
-        if is_alive {
+        let was_alive = std::mem::replace(&mut ward.is_alive, is_alive);
+        // A task's first result is told though nothing has changed, and says nothing of what live traffic meets.
+        if is_alive && !was_alive {
             ward.circuit.close(now);
         }
         self.refresh(place, reason);
@@ -698,6 +699,22 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_tells_nothing_new_does_not_close_a_circuit() {
+        let mut board = board();
+        board.observed(0, &seen(3), 0);
+        board.probed(HERE, true, "the first result at start-up", 10);
+        assert_eq!(board.state_of(HERE).unwrap().0, State::Ejected);
+        let otherwise = HealthPlan { rise: 9, ..HealthPlan::for_tests() };
+        let other = plan(|cluster| cluster.health = Some(otherwise.clone().into()));
+        let mut board = Board::new(&other, 2, Some(&board), 20);
+        board.probed(HERE, true, "the first result of another check", 30);
+        assert_eq!((board.state_of(HERE).unwrap().0, board.due()), (State::Ejected, Some(1_000)));
+        board.probed(HERE, false, "", 40);
+        board.probed(HERE, true, "it is back", 50);
+        assert_eq!(board.state_of(HERE).unwrap(), (State::Up, "it is back"));
+    }
+
+    #[test]
     fn a_plan_says_where_probes_begin_and_whether_there_are_any() {
         let waits = HealthPlan { start: Start::Down, ..HealthPlan::for_tests() };
         let waiting = plan(|cluster| cluster.health = Some(waits.clone().into()));
@@ -721,6 +738,7 @@ mod tests {
         board.observed(0, &seen(3), 0);
         let lost = board.untold(1);
         assert_eq!(lost, [(HERE, Standing::Out)]);
+        board.probed(HERE, false, "", 10);
         board.probed(HERE, true, "", 10);
         assert!(board.untold(1).is_empty(), "it never knew that anything was wrong");
         board.observed(0, &seen(3), 20);
