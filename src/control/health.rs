@@ -2,14 +2,13 @@
 //!
 //! Runs on the control thread. A worker whose queue is full is told when it has room, and then how things stand by then.
 
-use std::sync::Arc;
-
 use crossbeam::channel::TrySendError;
 use tracing::{info, warn};
 
 use super::orders::{Orders, RETRY};
 use crate::{
-    config::plan::{ClusterPlan, Plan},
+    addr::Endpoint,
+    config::plan::{BackendPlan, ClusterPlan, Plan},
     health::{
         board::{Board, Place},
         outlier::Tally,
@@ -64,9 +63,13 @@ impl Health {
     pub fn renew(&mut self, view: View) {
         let (workers, now) = (view.workers.len(), alarm::now());
         let board = Board::new(&view.plan, workers, Some(&self.board), now);
+        // What is told of a backend that was somewhere else says nothing of the one that has its name now.
         let moved = |cluster: &ClusterPlan| {
-            let place = |backend: &Arc<str>| board.place_of(&cluster.name, backend);
-            cluster.backends.iter().map(|backend| place(&backend.name)).collect()
+            let place = |backend: &BackendPlan| {
+                let place = board.place_of(&cluster.name, &backend.name)?;
+                (board.endpoints_of(place)? == backend.endpoints).then_some(place)
+            };
+            cluster.backends.iter().map(place).collect()
         };
         self.moved = self.view.plan.clusters.iter().map(moved).collect();
         self.renewed = vec![false; workers];
@@ -101,9 +104,17 @@ impl Health {
         }
     }
 
-    /// A backend's probes have come to another verdict.
-    pub fn probed(&mut self, cluster: &str, backend: &str, is_alive: bool, reason: &str) {
-        if let Some(place) = self.board.place_of(cluster, backend) {
+    /// The probes of the backend with these names and endpoints have come to another verdict. It may be one that is not there
+    /// any more.
+    pub fn probed(
+        &mut self,
+        (cluster, backend): (&str, &str),
+        endpoints: &[Endpoint],
+        is_alive: bool,
+        reason: &str,
+    ) {
+        let place = self.board.place_of(cluster, backend);
+        if let Some(place) = place.filter(|place| self.board.endpoints_of(*place) == Some(endpoints)) {
             self.board.probed(place, is_alive, reason, alarm::now());
         }
     }
@@ -232,4 +243,74 @@ fn tallies(view: &View, cluster: usize) -> Vec<Tally> {
         }
     }
     tallies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::plan::health::HealthPlan, health::standing::Failure};
+
+    const HERE: Place = (0, 0);
+
+    fn plan(backends: &[&str], is_probed: bool) -> Plan {
+        let mut plan = Plan::for_tests(backends);
+        plan.clusters[0].health = is_probed.then(|| HealthPlan::for_tests().into());
+        plan
+    }
+
+    /// A backend of this name, which is somewhere else now.
+    fn moved() -> Plan {
+        let mut plan = plan(&["127.0.0.1:1"], true);
+        plan.clusters[0].backends[0].endpoints =
+            Plan::for_tests(&["127.0.0.1:9"]).clusters[0].backends[0].endpoints.clone();
+        plan
+    }
+
+    /// What was known of the plan before, and its view.
+    fn before() -> (Health, View) {
+        let view = View::new(plan(&["127.0.0.1:1"], true).into());
+        (Health::new(view.clone()), view)
+    }
+
+    fn probed(health: &mut Health, plan: &Plan, is_alive: bool) {
+        let (cluster, backend) = (&plan.clusters[0], &plan.clusters[0].backends[0]);
+        health.probed((&cluster.name, &backend.name), &backend.endpoints, is_alive, "as it was then");
+    }
+
+    #[test]
+    fn an_old_finding_says_nothing_of_one_that_is_not_probed_any_more() {
+        let (mut health, view) = before();
+        health.renew(view.renewed(plan(&["127.0.0.1:1"], false).into()));
+        probed(&mut health, &view.plan, false);
+        assert_eq!(health.board.state_of(HERE).unwrap().0, State::Up, "nobody would bring it back");
+    }
+
+    #[test]
+    fn an_old_finding_says_nothing_of_one_that_is_somewhere_else() {
+        let (mut health, view) = before();
+        health.renew(view.renewed(moved().into()));
+        probed(&mut health, &view.plan, false);
+        assert_eq!(health.board.state_of(HERE).unwrap().0, State::Up);
+        probed(&mut health, &moved(), false);
+        assert_eq!(health.board.state_of(HERE).unwrap().0, State::Down);
+    }
+
+    #[test]
+    fn what_a_worker_saw_at_the_old_place_is_not_charged_to_the_new_one() {
+        let (mut health, view) = before();
+        let seen = Observation {
+            cluster: 0,
+            backend: 0,
+            failures: 9,
+            failure: Some(Failure::Connect),
+            succeeded: false,
+            trial: None,
+        };
+        health.renew(view.renewed(moved().into()));
+        health.observed(0, &[seen]);
+        assert_eq!(health.board.state_of(HERE).unwrap().0, State::Up);
+        health.renewed(0);
+        health.observed(0, &[seen]);
+        assert_eq!(health.board.state_of(HERE).unwrap().0, State::Ejected);
+    }
 }

@@ -30,6 +30,7 @@ use self::{
 };
 pub use crate::health::pulse::Verdict;
 use crate::{
+    addr::Endpoint,
     config::plan::Plan,
     limits::{FINDINGS_MAX, PROBES_MAX},
     stats::probes::{Chart, Record},
@@ -42,6 +43,8 @@ pub struct Finding {
     pub cluster: Arc<str>,
     /// Its own name.
     pub backend: Arc<str>,
+    /// Where it took clients' work when it was probed.
+    pub endpoints: Arc<[Endpoint]>,
     /// Whether it may take work.
     pub verdict: Verdict,
 }
@@ -94,7 +97,8 @@ impl Prober {
     }
 
     /// Goes by another plan. A backend that is probed as before and where it was before notices nothing; one that is
-    /// probed otherwise keeps its state until the first result; who is not in the plan is not probed any more.
+    /// probed otherwise keeps its state until the first result; one that is somewhere else now is another one; who is not in
+    /// the plan is not probed any more.
     pub fn follow(&mut self, plan: &Plan) {
         let mut before = std::mem::take(&mut self.tasks);
         let mut records = Vec::new();
@@ -102,7 +106,8 @@ impl Prober {
         for subject in subject::all(plan) {
             let key = (Arc::clone(&subject.cluster), Arc::clone(&subject.backend));
             let known = before.remove(&key);
-            let record = known.as_ref().map_or_else(|| subject.record(), |task| Arc::clone(&task.record));
+            let same = known.as_ref().filter(|task| task.subject.own == subject.own);
+            let record = same.map_or_else(|| subject.record(), |task| Arc::clone(&task.record));
             records.push(Arc::clone(&record));
             match known {
                 Some(task) if *task.subject == subject => _ = self.tasks.insert(key, task),

@@ -316,7 +316,8 @@ impl Supervisor {
             Verdict::Up => (true, "its probes succeed"),
             Verdict::Down(reason) => (false, &**reason),
         };
-        self.running.health.probed(&finding.cluster, &finding.backend, is_alive, reason);
+        let names = (&*finding.cluster, &*finding.backend);
+        self.running.health.probed(names, &finding.endpoints, is_alive, reason);
     }
 
     /// The first order to stop is graceful, the second one is not.

@@ -13,6 +13,7 @@ use super::{
     ward::{Holder, Ward},
 };
 use crate::{
+    addr::Endpoint,
     config::plan::{ClusterPlan, Plan, cluster::Duty, health::Start},
     io::alarm::Millis,
 };
@@ -146,6 +147,11 @@ impl Board {
         Some((&plan.name, &plan.backends.get(backend)?.name))
     }
 
+    /// Where a backend is, by its place.
+    pub fn endpoints_of(&self, place: Place) -> Option<&[Endpoint]> {
+        self.ward(place).map(|ward| &*ward.endpoints)
+    }
+
     /// How a backend is shown, and why.
     pub fn state_of(&self, place: Place) -> Option<(State, &str)> {
         self.ward(place).map(|ward| (ward.state, &*ward.reason))
@@ -186,7 +192,9 @@ impl Board {
 
     /// A backend's probes have come to another verdict.
     pub fn probed(&mut self, place: Place, is_alive: bool, reason: &str, now: Millis) {
-        let Some((_, ward)) = self.ward_mut(place) else { return };
+        // Whose cluster is not probed any more nobody would bring back.
+        let found = self.ward_mut(place).filter(|(plan, _)| plan.health.is_some());
+        let Some((_, ward)) = found else { return };
         let was_alive = std::mem::replace(&mut ward.is_alive, is_alive);
         // A task's first result is told though nothing has changed, and says nothing of what live traffic meets.
         if is_alive && !was_alive {

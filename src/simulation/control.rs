@@ -11,6 +11,7 @@ use crossbeam::channel::Receiver;
 
 use super::{check, journal, prober, world::World};
 use crate::{
+    addr::Endpoint,
     blueprint::Blueprint,
     config::plan::Plan,
     control::{health::Health, orders::Orders},
@@ -29,6 +30,7 @@ const PREPARATION: u64 = 1_000;
 pub(super) struct Finding {
     pub(super) cluster: Arc<str>,
     pub(super) backend: Arc<str>,
+    pub(super) endpoints: Arc<[Endpoint]>,
     pub(super) verdict: Verdict,
 }
 
@@ -156,13 +158,13 @@ impl Control {
     }
 
     fn read_findings(&self, world: &World) {
-        for Finding { cluster, backend, verdict } in self.findings.take() {
+        for Finding { cluster, backend, endpoints, verdict } in self.findings.take() {
             let (is_alive, reason) = match &verdict {
                 Verdict::Up => (true, "its probes succeed"),
                 Verdict::Down(reason) => (false, &**reason),
             };
             world.trace.line(world.tasks.now(), format!("found {backend} alive: {is_alive}"));
-            self.health.borrow_mut().probed(&cluster, &backend, is_alive, reason);
+            self.health.borrow_mut().probed((&cluster, &backend), &endpoints, is_alive, reason);
         }
     }
 

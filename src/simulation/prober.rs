@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Subject {
     cluster: Arc<str>,
     backend: Arc<str>,
-    endpoints: Vec<Endpoint>,
+    endpoints: Arc<[Endpoint]>,
     health: Arc<HealthPlan>,
     is_up: Rc<std::cell::Cell<bool>>,
     task: tasks::Id,
@@ -34,20 +34,22 @@ pub(super) fn follow(world: &Rc<World>, plan: &Plan) {
                 .iter()
                 .position(|subject| (&subject.cluster, &subject.backend) == (&cluster.name, &backend.name));
             let known = known.map(|place| before.swap_remove(place));
-            if let Some(same) = known.as_ref().filter(|same| same.endpoints == backend.endpoints)
+            if let Some(same) = known.as_ref().filter(|same| *same.endpoints == *backend.endpoints)
                 && same.health == *health
             {
                 now.extend(known);
                 continue;
             }
-            let is_up = known.as_ref().map_or(health.start == Start::Up, |known| known.is_up.get());
+            let here = known.as_ref().filter(|known| *known.endpoints == *backend.endpoints);
+            let is_up = here.map_or(health.start == Start::Up, |known| known.is_up.get());
             known.iter().for_each(|known| world.tasks.cut(known.task));
             let is_up = Rc::new(std::cell::Cell::new(is_up));
             let (cluster, backend) = (Arc::clone(&cluster.name), backend.clone());
             let (name, shown) = (Arc::clone(&backend.name), Rc::clone(&is_up));
-            let probing = probe(Rc::clone(world), Arc::clone(&cluster), name, Arc::clone(health), shown);
-            let task = world.tasks.spawn(probing);
-            let (backend, endpoints) = (backend.name, backend.endpoints);
+            let endpoints: Arc<[Endpoint]> = backend.endpoints.into();
+            let named = (Arc::clone(&cluster), name, Arc::clone(&endpoints));
+            let task = world.tasks.spawn(probe(Rc::clone(world), named, Arc::clone(health), shown));
+            let backend = backend.name;
             now.push(Subject { cluster, backend, endpoints, health: Arc::clone(health), is_up, task });
         }
     }
@@ -57,8 +59,7 @@ pub(super) fn follow(world: &Rc<World>, plan: &Plan) {
 
 async fn probe(
     world: Rc<World>,
-    cluster: Arc<str>,
-    backend: Arc<str>,
+    (cluster, backend, endpoints): (Arc<str>, Arc<str>, Arc<[Endpoint]>),
     health: Arc<HealthPlan>,
     is_up: Rc<std::cell::Cell<bool>>,
 ) {
@@ -86,7 +87,8 @@ async fn probe(
             is_up.set(verdict == Verdict::Up);
             world.verdicts.borrow_mut().entry(scenario::numbers_of(&backend)).and_modify(|count| *count += 1);
             let (cluster, backend) = (Arc::clone(&cluster), Arc::clone(&backend));
-            world.control.findings.borrow_mut().push_back(Finding { cluster, backend, verdict });
+            let endpoints = Arc::clone(&endpoints);
+            world.control.findings.borrow_mut().push_back(Finding { cluster, backend, endpoints, verdict });
             world.news.ring();
         }
         let next = begun + pulse.pause(world.tasks.roll(u64::MAX));

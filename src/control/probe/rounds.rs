@@ -108,8 +108,9 @@ impl Rounds {
         let Some(verdict) = self.pulse.hear(result) else { return Some(begun) };
         let up = verdict == Verdict::Up;
         self.record.write(|latest| latest.up = up);
-        let Subject { cluster, backend, .. } = &*self.subject;
-        let finding = Finding { cluster: cluster.clone(), backend: backend.clone(), verdict };
+        let Subject { cluster, backend, own, .. } = &*self.subject;
+        let (cluster, backend) = (Arc::clone(cluster), Arc::clone(backend));
+        let finding = Finding { cluster, backend, endpoints: Arc::clone(own), verdict };
         self.shared.findings.send(finding).await.ok().map(|()| begun)
     }
 

@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Subject {
     pub(super) cluster: Arc<str>,
     pub(super) backend: Arc<str>,
+    /// Where it takes clients' work: at another place it is another one, wherever it is probed.
+    pub(super) own: Arc<[Endpoint]>,
     /// Where it is probed: the first that takes a connection.
     pub(super) endpoints: Vec<Endpoint>,
     /// Local addresses to connect from; empty leaves it to the kernel.
@@ -57,6 +59,7 @@ impl Subject {
         Subject {
             cluster: Arc::clone(&cluster.name),
             backend: Arc::clone(&backend.name),
+            own: backend.endpoints.as_slice().into(),
             endpoints,
             sources: Arc::clone(&cluster.sources),
             greeting: cluster.send_proxy.filter(|_| own_place),

@@ -242,3 +242,21 @@ fn probes_go_where_they_are_sent() {
     assert_eq!(both, ["10.9.9.9:8 false"; 3]);
     assert_eq!(subject::all(&Plan::for_tests(&["10.0.0.1:80"])).count(), 0);
 }
+
+#[test]
+fn a_backend_that_is_somewhere_else_is_another_one_wherever_it_is_probed() {
+    let with = |address: &str| {
+        let mut plan = Plan::for_tests(&["10.0.0.1:80"]);
+        plan.clusters[0].health = Some(
+            health(|health| {
+                health.port = Some(8);
+                health.address = Some(IpAddr::from([10, 9, 9, 9]));
+            })
+            .into(),
+        );
+        plan.clusters[0].backends[0].endpoints = vec![Endpoint::Inet(address.parse().unwrap())];
+        subject::all(&plan).next().unwrap()
+    };
+    assert_eq!(with("10.0.0.1:80"), with("10.0.0.1:80"));
+    assert_ne!(with("10.0.0.1:80"), with("10.0.0.2:80"));
+}
