@@ -162,6 +162,9 @@ pub const UDP_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// While shutting down, a datagram flow ends when it has been silent for so long.
 pub const UDP_DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
+/// A flow whose backend has not refused it for so long shows that somebody receives there, though nobody may ever answer.
+pub const UDP_PROOF: Duration = Duration::from_secs(1);
+
 /// Listeners of a configuration.
 pub const LISTENERS_MAX: usize = 256;
 

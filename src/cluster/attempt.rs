@@ -4,6 +4,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{Cluster, backend::Backend};
 use crate::{
+    config::plan::cluster::OnDown,
     fault::Fault,
     health::standing::{Failure, Standing, TrialEnd},
     io::alarm::Millis,
@@ -55,9 +56,28 @@ impl Attempt {
         &self.cluster
     }
 
+    /// True when a flow of datagrams is to go on elsewhere, as soon as its client says something: its backend is out.
+    pub fn is_over(&self) -> bool {
+        self.cluster.on_down() != OnDown::Keep && self.is_left()
+    }
+
+    /// True when a flow of datagrams is to end at once: its backend is out.
+    pub fn is_severed(&self) -> bool {
+        self.cluster.on_down() == OnDown::Close && self.is_left()
+    }
+
+    /// True when nobody would be given this backend now.
+    fn is_left(&self) -> bool {
+        match self.backend.record().standing() {
+            Standing::Up | Standing::Drain => false,
+            // Control may not have heard yet that it was this one's trial, and that it went well.
+            Standing::Trial => self.role != Role::Trial,
+            Standing::Out => !self.is_trial.get(),
+        }
+    }
+
     /// True while it is to show whether an ejected backend is back.
-    #[cfg(test)]
-    pub(crate) fn is_trial(&self) -> bool {
+    pub fn is_trial(&self) -> bool {
         self.is_trial.get()
     }
 
@@ -101,6 +121,14 @@ impl Attempt {
     pub fn completed(&self, status: u16) {
         if status < 500 || !self.cluster.counts_5xx() {
             self.succeeded();
+        }
+    }
+
+    /// Nobody has refused it for so long that somebody takes it, though without an answer. That is no more than a trial asks
+    /// for, and says nothing of those that failed.
+    pub fn stands_trial(&self) {
+        if self.is_trial.take() {
+            self.cluster.ended_trial(&self.backend, TrialEnd::Succeeded);
         }
     }
 

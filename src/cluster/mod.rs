@@ -292,6 +292,11 @@ impl Cluster {
         }
     }
 
+    /// What becomes of the work at a backend that goes down.
+    fn on_down(&self) -> OnDown {
+        self.on_down.get()
+    }
+
     /// True when a status of 500 to 599 is a failure.
     fn counts_5xx(&self) -> bool {
         self.counts_5xx.get()

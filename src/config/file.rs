@@ -100,8 +100,8 @@ tables! {
         sticky: Sticky,
         /// When failing live requests take a backend out, and for how long.
         circuit: Circuit,
-        /// What becomes of the work at a backend that goes down or is ejected: `keep` lets it go on as far as it can, `close` resets its connections.
-        on_down: OnDown = "keep",
+        /// What becomes of the work at a backend that goes down or is ejected: `keep` lets it go on as far as it can, `close` resets its connections and ends its UDP flows; `auto` keeps connections, and gives UDP flows another backend with their next datagram.
+        on_down: OnDown = "auto",
         /// Probes its backends. Without this table nobody is probed.
         health: Health,
         /// Requests in progress at each backend at most, over all workers: tunnels, TCP connections and UDP flows count too. 0 has no limit.

@@ -185,7 +185,7 @@ impl Plan {
                 bounded_load_percent: None,
                 slow_start: Duration::ZERO,
                 circuit: cluster::CircuitPlan::default(),
-                on_down: cluster::OnDown::Keep,
+                on_down: cluster::OnDown::Auto,
                 sticky: None,
                 health: None,
                 queue_max: cluster::QUEUE_USUAL,

@@ -100,6 +100,7 @@ statistics! {
         UdpSessionsOpened "udp_sessions_opened" "Datagram flows that were given a backend.",
         UdpSessionsExpired "udp_sessions_expired" "Datagram flows forgotten after their idle time.",
         UdpSessionsEvicted "udp_sessions_evicted" "Datagram flows forgotten early, to make room for others.",
+        UdpSessionsMoved "udp_sessions_moved" "Datagram flows ended because their backend is down or ejected; what comes next opens another.",
         UdpRefused "udp_refused" "Times a backend's host answered that nobody receives there (ICMP port unreachable).",
         UdpUnreachable "udp_unreachable" "Datagrams dropped, or flows moved, because no way leads to the receiver.",
         UdpOversized "udp_oversized" "Datagrams dropped because they are too large for the way on.",

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     ops::{ControlFlow, Range},
+    rc::Rc,
 };
 
 use super::{
@@ -105,8 +106,12 @@ impl Relay {
     /// The flow's session, or a new one; or else why there is none.
     fn session_of(&mut self, flow: Flow, now: Millis) -> Result<Token, Count> {
         if let Some(token) = self.sessions.find(&flow) {
-            self.sessions.touch(token, now);
-            return Ok(token);
+            let is_over = self.sessions.get(token).is_some_and(|session| session.upstream.attempt.is_over());
+            if !is_over {
+                self.sessions.touch(token, now);
+                return Ok(token);
+            }
+            self.leave(token);
         }
         if self.closing {
             return Err(Count::UdpTurnedAway);
@@ -117,6 +122,7 @@ impl Relay {
         }
         let mut trial = Box::<Trial>::default();
         let upstream = self.connect(&mut trial, flow.client.ip())?;
+        let attempt = Rc::clone(&upstream.attempt);
         let session = Session {
             flow,
             upstream,
@@ -134,7 +140,15 @@ impl Relay {
             return Err(Count::UdpExhausted);
         }
         self.shard.stats.count(Count::UdpSessionsOpened);
+        self.await_proof(&attempt, now);
         Ok(token)
+    }
+
+    /// Ends a session that has lost its backend: what its client says next opens one with another.
+    pub(super) fn leave(&mut self, token: Token) {
+        if self.sessions.remove(token).is_some() {
+            self.shard.stats.count(Count::UdpSessionsMoved);
+        }
     }
 
     /// Lets a new flow of a client in, or says why not.
@@ -241,7 +255,9 @@ impl Relay {
             }
             // Making room may have been the end of this very session.
             let Some(session) = self.sessions.get_mut(token) else { return After::Ended };
+            let attempt = Rc::clone(&upstream.attempt);
             (session.upstream, session.trial) = (upstream, Some(trial));
+            self.await_proof(&attempt, alarm::now());
             return After::Moved;
         }
     }

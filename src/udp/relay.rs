@@ -6,9 +6,10 @@
 
 use std::{
     cell::{Cell, RefMut},
+    collections::VecDeque,
     io,
     os::fd::{AsFd, OwnedFd},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -16,12 +17,13 @@ use std::{
 
 use super::{flow::Flow, session::Session, table::Table};
 use crate::{
+    cluster::attempt::Attempt,
     io::{
         alarm::{self, Alarm, Millis, Ring},
         tray::{Burst, Tray},
         watch::Watch,
     },
-    limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_QUEUE_BYTES},
+    limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_PROOF, UDP_QUEUE_BYTES},
     shard::{Setup, Shard},
     stats::names::Count,
     sys::{
@@ -48,6 +50,9 @@ pub struct Relay {
     /// The set all sockets wait in.
     pub(super) set: Watch,
     pub(super) sessions: Table<Flow, Session>,
+    /// Flows that are to show whether an ejected backend is back, and when silence is proof enough: one for each backend
+    /// at the most, the earliest first.
+    proofs: VecDeque<(Millis, Weak<Attempt>)>,
     pub(super) burst: Burst,
     /// Takes no new flows.
     pub(super) closing: bool,
@@ -86,6 +91,7 @@ impl Relay {
         Ok(Relay {
             set: Watch::new(set)?,
             sessions: Table::new(sessions_max),
+            proofs: VecDeque::new(),
             burst: Burst::default(),
             closing: false,
             turn_bytes: 0,
@@ -194,16 +200,36 @@ impl Relay {
             return;
         }
         let (now, idle) = (alarm::now(), self.idle());
-        while self.sessions.expire(idle, now).is_some() {
+        self.prove(now);
+        while let Some(session) = self.sessions.expire(idle, now) {
+            session.upstream.attempt.stands_trial();
             self.shard.stats.count(Count::UdpSessionsExpired);
             if self.closing {
                 self.shard.stats.count(Count::ConnectionsFinished);
             }
         }
-        if let Some((_, used)) = self.sessions.stalest() {
-            let left = Duration::from_millis(used.saturating_add(idle).saturating_sub(now));
+        let stale = self.sessions.stalest().map(|(_, used)| used.saturating_add(idle));
+        let proven = self.proofs.front().map(|(at, _)| *at);
+        if let Some(next) = stale.into_iter().chain(proven).min() {
+            let left = Duration::from_millis(next.saturating_sub(now));
             self.alarm.set(left.max(EXPIRY_PAUSE));
             self.alarmed = true;
+        }
+    }
+
+    /// Looks after a flow that is to show whether its backend is back: many that receive datagrams never answer.
+    pub(super) fn await_proof(&mut self, attempt: &Rc<Attempt>, now: Millis) {
+        if attempt.is_trial() {
+            self.proofs.push_back((now + alarm::millis(UDP_PROOF), Rc::downgrade(attempt)));
+            self.alarmed = false;
+        }
+    }
+
+    /// Backends that have refused nothing for long enough are back.
+    fn prove(&mut self, now: Millis) {
+        while self.proofs.front().is_some_and(|(at, _)| *at <= now) {
+            let attempt = self.proofs.pop_front().and_then(|(_, attempt)| attempt.upgrade());
+            attempt.into_iter().for_each(|attempt| attempt.stands_trial());
         }
     }
 

@@ -24,6 +24,9 @@ impl Relay {
         }
         // A session that has ended in this very turn is not there any more.
         let Some(session) = self.sessions.get_mut(token) else { return };
+        if session.upstream.attempt.is_severed() {
+            return self.leave(token);
+        }
         let wanted = session.burst.wanted(UDP_BURST_MAX.min(UDP_BATCH_MAX - tray.filled));
         let socket = &session.upstream.socket;
         match tray.inbox.receive(socket, Sender::Peer, tray.filled, wanted) {

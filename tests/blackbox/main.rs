@@ -70,6 +70,7 @@ mod tcp_streams;
 mod tuning;
 mod udp;
 mod udp_failures;
+mod udp_health;
 mod unix_sockets;
 mod upgrade;
 mod upstreams;

@@ -32,6 +32,7 @@ pub(super) fn table_of(cluster: &ClusterPlan, addresses: &[BackendAddress], key_
         on_down,
     } = cluster;
     let on_down = match on_down {
+        OnDown::Auto => "auto",
         OnDown::Keep => "keep",
         OnDown::Close => "close",
     };

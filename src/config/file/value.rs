@@ -35,6 +35,7 @@ words! {
         "none" => SameSite::None,
     }
     OnDown: "way to treat the work of a backend that is down" {
+        "auto" => OnDown::Auto,
         "keep" => OnDown::Keep,
         "close" => OnDown::Close,
     }

@@ -105,10 +105,13 @@ impl CircuitPlan {
 /// What becomes of the work at a backend that goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDown {
-    /// It goes on, as far as it can.
+    /// Connections go on, as far as they can. A flow of datagrams goes on with another backend, since nothing of it would
+    /// ever tell the client that it speaks to nobody.
     #[default]
+    Auto,
+    /// Connections and flows go on, as far as they can.
     Keep,
-    /// Its connections are reset, so that clients go elsewhere at once.
+    /// Its connections are reset and its flows end, so that clients go elsewhere at once.
     Close,
 }
 
