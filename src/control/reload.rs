@@ -2,12 +2,13 @@
 //!
 //! Everything that can fail is tried first, so a bad plan changes nothing. Then every worker learns the plan, and only
 //! when all of them know it do they listen where they have not listened before: a connection that one of them hands
-//! over is never unknown to the other.
+//! over is never unknown to the other. Looking names up may take seconds; control does everything else meanwhile.
 
-use std::{collections::HashSet, os::fd::OwnedFd, sync::Arc};
+use std::{collections::HashSet, future, mem, os::fd::OwnedFd, sync::Arc};
 
 use serde_json::Value;
-use tracing::{info, warn};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
 
 use super::{
     admin::Shown,
@@ -17,14 +18,118 @@ use super::{
 use crate::{
     addr::Endpoint,
     blueprint::Blueprint,
-    config::plan::{ListenerPlan, Plan},
+    config::{
+        plan::{ListenerPlan, Plan},
+        source::Source,
+    },
     listener::bind::SocketFile,
     stats::view::WorkerView,
     worker::mailbox::{Command, Renewal},
 };
 
+/// A plan whose names have been looked up.
+#[derive(Debug)]
+pub struct Found {
+    plan: Box<Plan>,
+    effective: Value,
+}
+
+/// Looks up the names of a new plan. Dropping it gives that up.
+struct Lookup {
+    task: JoinHandle<Result<Found, Failure>>,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lookup {
+    /// Reads the configuration and begins to look its names up.
+    fn begin(source: &Source) -> Result<Self, Failure> {
+        let checked = start::load(source)?;
+        for warning in checked.warnings() {
+            warn!("{warning}");
+        }
+        let effective = checked.to_json();
+        let task = tokio::spawn(async move {
+            let plan = start::resolved(checked).await?;
+            Ok(Found { plan: Box::new(plan), effective })
+        });
+        Ok(Lookup { task })
+    }
+}
+
+/// How far a reload has come, one at a time.
+#[derive(Default)]
+pub struct Course {
+    lookup: Option<Lookup>,
+    /// Under way until every worker knows the new plan.
+    reload: Option<Reload>,
+    /// Asked for while another was under way, which may have read the files before they were changed.
+    again: bool,
+}
+
+impl Course {
+    /// True until every worker knows the new plan, or there is none.
+    pub fn is_under_way(&self) -> bool {
+        self.lookup.is_some() || self.reload.is_some()
+    }
+
+    /// Another one is to follow this one.
+    pub fn ask_again(&mut self) {
+        self.again = true;
+    }
+
+    /// True, once, when another one was asked for and may begin.
+    pub fn is_next(&mut self) -> bool {
+        !self.is_under_way() && mem::take(&mut self.again)
+    }
+
+    /// Reads the configuration and begins to look its names up.
+    pub fn begin(&mut self, source: &Source) -> Result<(), Failure> {
+        self.lookup = Some(Lookup::begin(source)?);
+        Ok(())
+    }
+
+    /// Waits for the names that are looked up, for ever if there are none. Nothing is lost when it is dropped.
+    pub async fn found(&mut self) -> Result<Found, Failure> {
+        let Some(lookup) = &mut self.lookup else { return future::pending().await };
+        let found = (&mut lookup.task).await;
+        self.lookup = None;
+        found.unwrap_or_else(|died| Err(Failure::Runtime(format!("names were not looked up: {died}"))))
+    }
+
+    /// Nobody wants to know any more what is looked up.
+    pub fn give_up(&mut self) {
+        self.lookup = None;
+    }
+
+    /// Prepares the reload, and returns what each worker is to go by.
+    pub fn prepare(&mut self, running: &mut Running, found: Found) -> Result<Vec<Command>, Failure> {
+        let (reload, commands) = Reload::prepare(running, *found.plan, found.effective)?;
+        self.reload = Some(reload);
+        Ok(commands)
+    }
+
+    /// A worker goes by the new plan. When all do: what each of them has to listen on.
+    pub fn heard(&mut self, worker: usize, running: &mut Running) -> Option<Vec<Command>> {
+        let reload = self.reload.take_if(|reload| reload.heard(worker))?;
+        Some(reload.finish(running))
+    }
+}
+
+/// Says why a configuration changes nothing.
+pub fn refuse(failure: &Failure) {
+    for line in failure.to_string().lines() {
+        error!("{}", line.trim_start_matches("error: "));
+    }
+    error!("not reloaded: the configuration in force stays");
+}
+
 /// A reload that workers have not all heard of.
-pub struct Reload {
+struct Reload {
     /// Who has not answered.
     waiting: HashSet<usize>,
     /// Per worker, the sockets of new listeners with their places in the plan.
@@ -36,7 +141,7 @@ pub struct Reload {
 
 impl Reload {
     /// Binds what is new and builds the tables. Nothing has changed when it fails.
-    pub fn prepare(
+    fn prepare(
         running: &mut Running,
         mut plan: Plan,
         effective: Value,
@@ -76,13 +181,13 @@ impl Reload {
     }
 
     /// A worker has answered. True when all have.
-    pub fn heard(&mut self, worker: usize) -> bool {
+    fn heard(&mut self, worker: usize) -> bool {
         self.waiting.remove(&worker);
         self.waiting.is_empty()
     }
 
     /// All workers know the plan: shows it, and returns what each of them has to listen on.
-    pub fn finish(self, running: &mut Running) -> Vec<Command> {
+    fn finish(self, running: &mut Running) -> Vec<Command> {
         let Reload { sockets, files, shown, blueprint, .. } = self;
         running.blueprint = blueprint;
         let plan = Arc::clone(&shown.view.plan);

@@ -23,7 +23,7 @@ use super::{
     log::{self, LogFormat},
     probe::{Finding, Prober, Verdict},
     process::{Failure, log_panics, raise_descriptor_limit, use_small_pages},
-    reload::Reload,
+    reload::{self, Course, Found},
     signals::Signals,
     start::{self, Running},
 };
@@ -145,8 +145,7 @@ fn serve(
             running,
             source,
             prober,
-            reload: None,
-            reload_again: false,
+            course: Course::default(),
             format,
             ended: HashSet::new(),
             deadline: None,
@@ -171,6 +170,7 @@ enum Wake {
     Stop { limited: bool },
     Dump,
     Reload,
+    Resolved(Result<Found, Failure>),
     Upgrade,
     Events,
     Due,
@@ -182,10 +182,8 @@ struct Supervisor {
     running: Running,
     source: Source,
     prober: Prober,
-    /// Under way until every worker knows the new plan.
-    reload: Option<Reload>,
-    /// Asked for while another was under way, which may have read the files before they were changed.
-    reload_again: bool,
+    /// How far a reload has come.
+    course: Course,
     format: LogFormat,
     /// Workers that have accepted their last connection.
     ended: HashSet<usize>,
@@ -202,7 +200,8 @@ impl Supervisor {
             match self.wait(&mut signals).await {
                 Wake::Stop { limited } => self.stop(limited),
                 Wake::Dump => self.dump(),
-                Wake::Reload => self.reload().await,
+                Wake::Reload => self.reload(),
+                Wake::Resolved(found) => self.resolved(found),
                 Wake::Upgrade => {
                     warn!("binary upgrade is not available yet; start a new instance and stop this one")
                 }
@@ -216,8 +215,8 @@ impl Supervisor {
             }
             self.running.orders.deliver(alarm::now());
             self.running.health.publish(&self.running.orders);
-            if self.reload.is_none() && mem::take(&mut self.reload_again) {
-                self.reload().await;
+            if self.course.is_next() {
+                self.reload();
             }
             if self.has_ended().await {
                 self.farewell();
@@ -251,6 +250,7 @@ impl Supervisor {
             _ = signals.interrupt.recv() => Wake::Stop { limited: true },
             _ = signals.quit.recv() => Wake::Stop { limited: false },
             _ = signals.hangup.recv() => Wake::Reload,
+            found = self.course.found() => Wake::Resolved(found),
             _ = signals.user1.recv() => Wake::Dump,
             _ = signals.user2.recv() => Wake::Upgrade,
             () = self.running.news.notified() => Wake::Events,
@@ -262,49 +262,33 @@ impl Supervisor {
     }
 
     /// Reads the configuration again. A wrong one changes nothing.
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         if self.stopping {
             return warn!("not reloading: the end is under way");
         }
-        if self.reload.is_some() {
-            self.reload_again = true;
-            return;
+        if self.course.is_under_way() {
+            return self.course.ask_again();
         }
         if matches!(self.source, Source::Flags(_)) {
             return info!("nothing to reload: this instance runs from its command line");
         }
-        match self.prepare().await {
-            Ok((reload, commands)) => {
-                self.reload = Some(reload);
-                self.running.orders.give(commands, alarm::now());
-            }
-            Err(failure) => {
-                for line in failure.to_string().lines() {
-                    error!("{}", line.trim_start_matches("error: "));
-                }
-                error!("not reloaded: the configuration in force stays");
-            }
+        if let Err(failure) = self.course.begin(&self.source) {
+            reload::refuse(&failure);
         }
     }
 
-    async fn prepare(&mut self) -> Result<(Reload, Vec<mailbox::Command>), Failure> {
-        let checked = start::load(&self.source)?;
-        for warning in checked.warnings() {
-            warn!("{warning}");
+    /// The names of the new plan have been looked up.
+    fn resolved(&mut self, found: Result<Found, Failure>) {
+        match found.and_then(|found| self.course.prepare(&mut self.running, found)) {
+            Ok(commands) => self.running.orders.give(commands, alarm::now()),
+            Err(failure) => reload::refuse(&failure),
         }
-        let effective = checked.to_json();
-        let plan = start::resolved(checked).await?;
-        Reload::prepare(&mut self.running, plan, effective)
     }
 
     /// A worker goes by the new plan; when all do, they listen where they have not listened before.
     fn renewed(&mut self, worker: usize) {
         self.running.health.renewed(worker);
-        if !self.reload.as_mut().is_some_and(|reload| reload.heard(worker)) {
-            return;
-        }
-        if let Some(reload) = self.reload.take() {
-            let commands = reload.finish(&mut self.running);
+        if let Some(commands) = self.course.heard(worker, &mut self.running) {
             self.prober.follow(&self.running.blueprint.plan);
             self.running.orders.give(commands, alarm::now());
         }
@@ -327,6 +311,7 @@ impl Supervisor {
             return self.cut();
         }
         self.stopping = true;
+        self.course.give_up();
         let admin = &self.running.admin;
         admin.draining.store(true, Relaxed);
         let limit = admin.shown().view.plan.timeouts.shutdown;

@@ -34,6 +34,7 @@ mod health;
 mod interim;
 mod kernel_limits;
 mod limits;
+mod lookups;
 mod malformed;
 mod membership;
 mod membership_modes;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::process::Command;
 
 use serde_json::Value;
@@ -42,6 +42,12 @@ impl Deref for Configured {
 
     fn deref(&self) -> &Ringway {
         &self.ringway
+    }
+}
+
+impl DerefMut for Configured {
+    fn deref_mut(&mut self) -> &mut Ringway {
+        &mut self.ringway
     }
 }
 
