@@ -49,6 +49,14 @@ struct Ring {
     everybody: bool,
 }
 
+impl Ring {
+    /// Those that have a share of the work: one without weight is no capacity, be it healthy or not.
+    fn working(&self) -> impl Iterator<Item = &Ward> {
+        let all = self.plan.backends.iter().zip(&self.wards);
+        all.filter(|(backend, _)| backend.weight > 0).map(|(_, ward)| ward)
+    }
+}
+
 /// What a worker is known to have been asked.
 #[derive(Debug, Clone, Copy, Default)]
 struct Work {
@@ -207,8 +215,12 @@ impl Board {
     pub fn tallied(&mut self, cluster: usize, tallies: &[Tally], now: Millis) {
         let Some(ring) = self.clusters.get_mut(cluster) else { return };
         let rules = ring.plan.circuit.rules();
-        let ejected = ring.wards.iter().filter(|ward| ward.circuit.phase() != Phase::Closed).count();
-        let found = outlier::find(tallies, ejected, &ring.plan.circuit.outlier);
+        let (mut all, mut ejected) = (0, 0);
+        for ward in ring.working() {
+            all += 1;
+            ejected += usize::from(ward.circuit.phase() != Phase::Closed);
+        }
+        let found = outlier::find(tallies, (all, ejected), &ring.plan.circuit.outlier);
         for backend in found {
             let Some(ward) = self.ward_mut((cluster, backend)).map(|(_, ward)| ward) else { continue };
             if ward.circuit.phase() == Phase::Closed {
@@ -334,7 +346,7 @@ impl Board {
     fn look_around(&mut self, cluster: usize) {
         let Some(ring) = self.clusters.get_mut(cluster) else { return };
         let (mut on_duty, mut healthy) = (0, 0);
-        for ward in ring.wards.iter().filter(|ward| ward.duty == Duty::Ready) {
+        for ward in ring.working().filter(|ward| ward.duty == Duty::Ready) {
             on_duty += 1;
             healthy += usize::from(ward.state() == State::Up);
         }
@@ -762,6 +774,29 @@ mod tests {
         assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Up)], "one of three is less than half");
         board.probed((0, 1), true, "", 0);
         assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Out)]);
+    }
+
+    #[test]
+    fn one_without_weight_is_no_capacity() {
+        let unweighted = |cluster: &mut ClusterPlan| {
+            cluster.circuit.panic_threshold_percent = 50;
+            cluster.circuit.outlier.ratio = Some(0.8);
+            cluster.backends[1].weight = 0;
+        };
+        let mut board = Board::new(&plan(unweighted), 1, None, 0);
+        board.probed((0, 1), false, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 1), Standing::Out)]);
+        board.probed((0, 0), false, "", 0);
+        assert_eq!(tell(&mut board, 0), [((0, 0), Standing::Out)], "one of two is not less than half");
+        board.probed((0, 1), true, "", 0);
+        board.probed((0, 2), false, "", 0);
+        assert!(tell(&mut board, 0).iter().all(|(_, standing)| *standing == Standing::Up), "none of two is");
+        let mut board = Board::new(&plan(unweighted), 1, None, 0);
+        let tally = |successes, failures| Tally { successes, failures };
+        board.observed(0, &seen(3), 0);
+        tell(&mut board, 0);
+        board.tallied(0, &[tally(500, 0), tally(0, 0), tally(0, 200)], 0);
+        assert_eq!(tell(&mut board, 0), [((0, 2), Standing::Out)], "it has no part in how many may be out");
     }
 
     #[test]

@@ -32,8 +32,9 @@ impl Tally {
     }
 }
 
-/// The places of the outliers, the worst first, as far as there may be that many: `ejected` are out already.
-pub fn find(tallies: &[Tally], ejected: usize, rules: &Rules) -> Vec<usize> {
+/// The places of the outliers, the worst first, as far as there may be that many: of `all` that share the work `ejected`
+/// are out already.
+pub fn find(tallies: &[Tally], (all, ejected): (usize, usize), rules: &Rules) -> Vec<usize> {
     let Some(part) = rules.ratio else { return Vec::new() };
     let sum = tallies.iter().fold(Tally::default(), |sum, tally| Tally {
         successes: sum.successes + tally.successes,
@@ -48,7 +49,7 @@ pub fn find(tallies: &[Tally], ejected: usize, rules: &Rules) -> Vec<usize> {
     };
     let mut found: Vec<_> = tallies.iter().enumerate().filter_map(judged).collect();
     found.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let most = (tallies.len() * usize::from(rules.ejected_max_percent) / 100).max(1);
+    let most = (all * usize::from(rules.ejected_max_percent) / 100).max(1);
     found.into_iter().map(|(place, _)| place).take(most.saturating_sub(ejected)).collect()
 }
 
@@ -68,27 +69,27 @@ mod tests {
 
     #[test]
     fn who_fails_more_often_than_the_others_is_one() {
-        assert_eq!(find(&tallies(&[(100, 0), (40, 60), (99, 1)]), 0, &RULES), [1]);
-        assert_eq!(find(&tallies(&[(100, 0), (80, 20), (99, 1)]), 0, &RULES), NOBODY);
-        assert_eq!(find(&tallies(&[(40, 60), (40, 60), (40, 60)]), 0, &RULES), NOBODY, "all fail alike");
-        assert_eq!(find(&tallies(&[(100, 0), (1, 9)]), 0, &RULES), NOBODY, "too few to know");
-        assert_eq!(find(&tallies(&[(100, 0), (0, 90)]), 0, &Rules { ratio: None, ..RULES }), NOBODY);
+        assert_eq!(find(&tallies(&[(100, 0), (40, 60), (99, 1)]), (3, 0), &RULES), [1]);
+        assert_eq!(find(&tallies(&[(100, 0), (80, 20), (99, 1)]), (3, 0), &RULES), NOBODY);
+        assert_eq!(find(&tallies(&[(40, 60), (40, 60), (40, 60)]), (3, 0), &RULES), NOBODY, "all fail alike");
+        assert_eq!(find(&tallies(&[(100, 0), (1, 9)]), (2, 0), &RULES), NOBODY, "too few to know");
+        assert_eq!(find(&tallies(&[(100, 0), (0, 90)]), (2, 0), &Rules { ratio: None, ..RULES }), NOBODY);
     }
 
     #[test]
     fn no_more_than_their_share_are_ejected_and_the_worst_first() {
         let all = tallies(&[(100, 0), (100, 0), (10, 90), (0, 100)]);
-        assert_eq!(find(&all, 0, &RULES), [3, 2]);
-        assert_eq!(find(&all, 1, &RULES), [3]);
-        assert_eq!(find(&all, 2, &RULES), NOBODY);
-        assert_eq!(find(&all, 0, &Rules { ejected_max_percent: 0, ..RULES }), [3], "one always may");
+        assert_eq!(find(&all, (4, 0), &RULES), [3, 2]);
+        assert_eq!(find(&all, (4, 1), &RULES), [3]);
+        assert_eq!(find(&all, (4, 2), &RULES), NOBODY);
+        assert_eq!(find(&all, (4, 0), &Rules { ejected_max_percent: 0, ..RULES }), [3], "one always may");
     }
 
     proptest! {
         #[test]
         fn the_best_one_is_never_an_outlier(of in prop::collection::vec((0u64..1000, 0u64..1000), 1..20), ejected in 0usize..4) {
             let all = tallies(&of);
-            let found = find(&all, ejected, &RULES);
+            let found = find(&all, (all.len(), ejected), &RULES);
             let best = all.iter().map(|tally| tally.ratio()).fold(0.0, f64::max);
             prop_assert!(found.iter().all(|place| all[*place].ratio() < best));
             prop_assert!(found.len() + ejected <= (all.len() / 2).max(1).max(ejected));

@@ -139,7 +139,8 @@ fn for_each_state(world: &World, mut each: impl FnMut(Place, &ClusterPlan, State
     let view = world.control.view.borrow();
     for (cluster, (plan, states)) in view.plan.clusters.iter().zip(&view.states).enumerate() {
         let states: Vec<_> = states.iter().map(|cell| cell.get().0).collect();
-        let ready = plan.backends.iter().zip(&states).filter(|(backend, _)| backend.duty == Duty::Ready);
+        let ready = plan.backends.iter().zip(&states);
+        let ready = ready.filter(|(backend, _)| backend.duty == Duty::Ready && backend.weight > 0);
         let (on_duty, up) =
             ready.fold((0, 0), |(all, up), (_, state)| (all + 1, up + usize::from(*state == State::Up)));
         let everybody = up * 100 < on_duty * usize::from(plan.circuit.panic_threshold_percent);
