@@ -106,6 +106,10 @@ impl Board {
                 ward.holder.iter_mut().for_each(|holder| holder.is_recalled |= holder.is_told);
                 // Nobody would bring it back.
                 ward.is_alive |= cluster.health.is_none();
+                // What live traffic shows is not to take anybody out any more.
+                if cluster.circuit.failures == 0 && cluster.circuit.outlier.ratio.is_none() {
+                    ward.circuit.close(now);
+                }
                 ward
             });
             Ring { wards: wards.collect(), plan: cluster.clone(), everybody: false }
@@ -820,6 +824,22 @@ mod tests {
         assert_eq!(tell(&mut board, 0), [((0, 2), Standing::Out)], "the worst, and no more than half");
         board.tick(1_000);
         assert_eq!(tell(&mut board, 0), [((0, 2), Standing::Trial)]);
+    }
+
+    #[test]
+    fn who_was_ejected_is_free_when_nobody_is_to_be_ejected_any_more() {
+        for (ratio, state) in [(None, State::Up), (Some(0.8), State::Ejected)] {
+            let mut board = board();
+            board.observed(0, &seen(3), 0);
+            let never = |cluster: &mut ClusterPlan| {
+                cluster.circuit.failures = 0;
+                cluster.circuit.outlier.ratio = ratio;
+            };
+            let mut board = Board::new(&plan(never), 2, Some(&board), 10);
+            assert_eq!(board.state_of(HERE).unwrap().0, state);
+            let told = if ratio.is_none() { Standing::Up } else { Standing::Out };
+            assert_eq!(board.tell_all(0)[0][1], told);
+        }
     }
 
     #[test]
