@@ -8,6 +8,7 @@ use crate::{
     fault::Fault,
     health::standing::{Failure, Standing, TrialEnd},
     io::alarm::Millis,
+    stats::names::BackendCount,
 };
 
 /// What a backend was picked as.
@@ -99,6 +100,7 @@ impl Attempt {
         self.backend.blame(fault, now);
         self.cluster.reconsider(&self.backend, now);
         if let Some(failure) = Failure::of(fault, reused) {
+            self.backend.stats().count(BackendCount::Blamed);
             self.cluster.failed(&self.backend, failure, self.is_trial.take());
         }
     }

@@ -476,6 +476,21 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_is_blamed_for_what_is_held_against_it_and_for_nothing_else() {
+        let cluster = cluster(&["127.0.0.1:1"]);
+        let attempt = cluster.pick(&mut Tried::default(), 0, 0).unwrap();
+        let died = Fault::upstream(Phase::Request, Kind::Died);
+        let counts = || {
+            let of = |what| attempt.backend().stats().get(what);
+            (of(BackendCount::Resets), of(BackendCount::Blamed))
+        };
+        attempt.failed(died, true, 0);
+        assert_eq!(counts(), (1, 0), "a connection that had served before");
+        attempt.failed(died, false, 0);
+        assert_eq!(counts(), (2, 1));
+    }
+
+    #[test]
     fn trials_that_nobody_used_leave_nothing_behind() {
         let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
         for now in 0..100 {

@@ -233,13 +233,7 @@ fn tallies(view: &View, cluster: usize) -> Vec<Tally> {
                 |what: &[BackendCount]| what.iter().map(|what| BackendStats::get(cells, *what)).sum::<u64>();
             tally.successes +=
                 sum(&[BackendCount::Responses2xx, BackendCount::Responses3xx, BackendCount::Responses4xx]);
-            tally.failures += sum(&[
-                BackendCount::Responses5xx,
-                BackendCount::ConnectFailures,
-                BackendCount::Resets,
-                BackendCount::Timeouts,
-                BackendCount::Malformed,
-            ]);
+            tally.failures += sum(&[BackendCount::Responses5xx, BackendCount::Blamed]);
         }
     }
     tallies
@@ -293,6 +287,22 @@ mod tests {
         assert_eq!(health.board.state_of(HERE).unwrap().0, State::Up);
         probed(&mut health, &moved(), false);
         assert_eq!(health.board.state_of(HERE).unwrap().0, State::Down);
+    }
+
+    #[test]
+    fn what_is_not_held_against_a_backend_makes_it_no_outlier() {
+        let mut outliers = plan(&["127.0.0.1:1", "127.0.0.1:2"], false);
+        outliers.clusters[0].circuit.outlier.ratio = Some(0.9);
+        let view = View::new(outliers.into());
+        let cells = &view.workers[0].backends[0];
+        for _ in 0..200 {
+            cells.iter().for_each(|cells| cells.count(BackendCount::Responses2xx));
+            cells[0].count(BackendCount::Resets);
+        }
+        let all_good = Tally { successes: 200, failures: 0 };
+        assert_eq!(tallies(&view, 0), [all_good; 2]);
+        cells[0].count(BackendCount::Blamed);
+        assert_eq!(tallies(&view, 0)[0].failures, 1);
     }
 
     #[test]

@@ -148,6 +148,7 @@ statistics! {
         Resets "resets" "Its connections that died before or inside a response.",
         Timeouts "timeouts" "Its responses that did not begin or go on in time.",
         Malformed "malformed" "Its responses that were not valid HTTP/1.x.",
+        Blamed "blamed" "Failures of those that are held against it; the death of a connection that had served before is not.",
         SentBytes "sent_bytes" "Bytes sent to it.",
         ReceivedBytes "received_bytes" "Bytes received from it.",
         Skips "skips" "Times it was set aside after a refused connection.",
