@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Networks as an operator listed them; the empty set contains nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub struct NetworkError {
 impl FromStr for Networks {
     type Err = NetworkError;
 
-    /// Comma-separated addresses and networks, or `all`.
+    /// Comma-separated addresses and networks, or `all`. An IPv6 network holds no IPv4 clients, however large it is; one
+    /// that is written with IPv4 addresses in it is the IPv4 network.
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let mut networks = Vec::new();
         for item in text.split(',').map(str::trim) {
@@ -53,10 +54,23 @@ impl FromStr for Networks {
                 continue;
             }
             let network = item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
-            networks.push(network.map_err(|_| NetworkError { item: item.to_owned() })?);
+            let network = network.ok().and_then(canonical);
+            networks.push(network.ok_or_else(|| NetworkError { item: item.to_owned() })?);
         }
         Ok(Networks(networks))
     }
+}
+
+/// How many bits stand in front of an IPv4 address in an IPv6 address.
+const MAPPED_BITS: u8 = 96;
+
+/// As it is compared: IPv4 addresses that are written as IPv6 ones count as IPv4. `None` when they are in it and its length
+/// was meant for IPv4, such as `::ffff:10.0.0.0/8`: taken at its word it would be a network of quite other addresses.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(six) = network else { return Some(network) };
+    let Some(four) = six.addr().to_ipv4_mapped() else { return Some(network) };
+    let length = six.prefix_len().checked_sub(MAPPED_BITS)?;
+    Ipv4Net::new(four, length).ok().map(IpNet::V4)
 }
 
 impl fmt::Display for Networks {
@@ -105,9 +119,35 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_networks_in_the_clothes_of_ipv6_are_ipv4_networks() {
+        for (text, inside, outside) in [
+            ("::ffff:127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:127.0.0.0/104", "127.255.0.1", "128.0.0.1"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3", "10.1.2.4"),
+            ("::ffff:0:0/96", "8.8.8.8", "::1"),
+            ("::ffff:7f00:0/104", "::ffff:127.0.0.9", "::127.0.0.9"),
+            // All of IPv6 is not all of IPv4.
+            ("::/0", "::1", "127.0.0.1"),
+            ("::/64", "::7", "::ffff:127.0.0.1"),
+        ] {
+            let networks: Networks = text.parse().unwrap();
+            let contains = |address: &str| networks.contains(address.parse().unwrap());
+            assert!(contains(inside) && !contains(outside), "{text}");
+        }
+        let shown: Networks = "::ffff:127.0.0.0/104".parse().unwrap();
+        assert_eq!(shown.to_string(), "127.0.0.0/8");
+        assert_eq!(shown.ranges().next(), "127.0.0.0/8".parse::<Networks>().unwrap().ranges().next());
+    }
+
+    #[test]
     fn what_is_no_network_is_named() {
-        for (text, item) in [("10.0.0.0/33", "10.0.0.0/33"), ("10.0.0.1,lan", "lan"), ("", ""), ("::1,", "")]
-        {
+        for (text, item) in [
+            ("10.0.0.0/33", "10.0.0.0/33"),
+            ("10.0.0.1,lan", "lan"),
+            ("", ""),
+            ("::1,", ""),
+            ("::1,::ffff:10.0.0.0/8", "::ffff:10.0.0.0/8"),
+        ] {
             let message = text.parse::<Networks>().unwrap_err().to_string();
             assert!(message.contains(&format!("`{item}`")), "{text}: {message}");
         }
