@@ -226,6 +226,11 @@ impl Backend {
         self.setback.get().until(now)
     }
 
+    /// It has been set aside, and has not shown since that it is there.
+    pub fn was_set_aside(&self) -> bool {
+        self.setback.get() != Setback::default()
+    }
+
     /// A connection could not be made.
     fn refused(&self, now: Millis) {
         let mut setback = self.setback.get();

@@ -20,9 +20,47 @@ pub(super) struct Members {
     pub(super) returning: BinaryHeap<Reverse<(Millis, usize)>>,
     /// Who may have a trial: the next request is it.
     pub(super) trials: Vec<usize>,
+    /// Who was set aside, may be asked again, and has not shown yet that it is there.
+    pub(super) unproven: Vec<usize>,
+    /// Whom a later attempt is not to be made at; kept for its room.
+    avoided: Vec<usize>,
 }
 
 impl Members {
+    /// Nobody yet.
+    pub(super) fn new(selector: Selector) -> Self {
+        Members {
+            backends: Vec::new(),
+            selector,
+            returning: BinaryHeap::new(),
+            trials: Vec::new(),
+            unproven: Vec::new(),
+            avoided: Vec::new(),
+        }
+    }
+
+    /// Whether one has to show that it is there.
+    pub(super) fn must_prove(&mut self, index: usize, must: bool) {
+        match self.unproven.iter().position(|known| *known == index) {
+            Some(place) if !must => _ = self.unproven.swap_remove(place),
+            None if must => self.unproven.push(index),
+            _ => {}
+        }
+    }
+
+    /// One that is fit. Many that were set aside together come back together: who has been let down once is not given
+    /// another of them while there is anybody else.
+    fn pick(&mut self, request: Request<'_>) -> Option<usize> {
+        if request.tried.is_empty() || self.unproven.is_empty() {
+            return self.selector.pick(request);
+        }
+        self.avoided.clear();
+        self.avoided.extend_from_slice(request.tried);
+        self.avoided.extend(self.unproven.iter().filter(|index| !request.tried.contains(index)));
+        let proven = self.selector.pick(Request { tried: &self.avoided, ..request });
+        proven.or_else(|| self.selector.pick(request))
+    }
+
     /// How one stands has been told: whether it may have a trial.
     pub(super) fn may_try(&mut self, index: usize, may: bool) {
         match self.trials.iter().position(|known| *known == index) {
@@ -69,7 +107,7 @@ impl Members {
             return Some((index, Role::Trial));
         }
         loop {
-            let (index, role) = match self.selector.pick(request) {
+            let (index, role) = match self.pick(request) {
                 Some(index) => (index, Role::Usual),
                 // While a fit one is only full, it is better to wait for it than to try one that ails.
                 None if line.has_full() && self.selector.has_fit_besides(request.tried) => return None,

@@ -24,7 +24,7 @@ pub mod tried;
 use std::{
     cell::{Cell, RefCell},
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -100,8 +100,7 @@ impl Cluster {
     /// The worker's own copy of a planned cluster.
     pub fn new(membership: &Membership<'_>, reports: Rc<Reports>) -> Rc<Self> {
         let selector = Selector::new(Arc::clone(membership.layout), membership.offset as u64, alarm::now());
-        let returning = BinaryHeap::new();
-        let members = Members { backends: Vec::new(), selector, returning, trials: Vec::new() };
+        let members = Members::new(selector);
         let cluster = Rc::new(Cluster {
             members: RefCell::new(members),
             edition: Cell::new(0),
@@ -150,6 +149,7 @@ impl Cluster {
         members.selector = selector;
         members.returning.clear();
         members.trials.clear();
+        members.unproven.clear();
         let backends = members.backends.clone();
         drop(members);
         for gone in old.iter().filter(|old| backend_of(&backends, old).is_none()) {
@@ -361,6 +361,7 @@ impl Cluster {
             }
             None => Fitness::Fit,
         };
+        members.must_prove(index, fitness == Fitness::Fit && backend.was_set_aside());
         let has_recovered = members.selector.set_fitness(index, fitness, now);
         drop(members);
         if has_recovered {
@@ -447,6 +448,33 @@ mod tests {
         second.failed(REFUSED, false, now);
         assert!(cluster.pick(&mut Tried::default(), 0, now + 1).is_some());
         assert!(names(&cluster, 4, now + 1_000).contains(&first.backend().name().to_owned()));
+    }
+
+    #[test]
+    fn a_request_meets_one_that_has_just_come_back_once_at_the_most() {
+        let cluster = cluster(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"]);
+        let now = alarm::now();
+        for index in 0..3 {
+            cluster.pick_pinned(index, &mut Tried::default(), now).unwrap().failed(REFUSED, false, now);
+        }
+        let later = now + 1_000;
+        let mut returned = 0;
+        for _ in 0..8 {
+            let mut tried = Tried::default();
+            let first = cluster.pick(&mut tried, 0, later).unwrap();
+            let second = cluster.pick(&mut tried, 0, later).unwrap();
+            returned += usize::from(first.backend().name() != "127.0.0.1:4");
+            let wanted = first.backend().name() != "127.0.0.1:4";
+            assert_eq!(
+                second.backend().name() == "127.0.0.1:4",
+                wanted,
+                "there is no other one it could trust"
+            );
+        }
+        assert!(returned >= 4, "they are asked again: {returned}");
+        let back = cluster.pick_pinned(0, &mut Tried::default(), later).unwrap();
+        back.connected(0, later);
+        assert_eq!(cluster.members.borrow().unproven.len(), 2);
     }
 
     #[test]
