@@ -10,6 +10,7 @@ use super::{
     circuit::{Circuit, Phase},
     outlier::{self, Tally},
     standing::{Observation, Standing, State, TrialEnd},
+    turns::{self, Turns},
     ward::{Holder, Ward},
 };
 use crate::{
@@ -17,12 +18,6 @@ use crate::{
     config::plan::{ClusterPlan, Plan, cluster::Duty, health::Start},
     io::alarm::Millis,
 };
-
-/// How long a worker keeps a trial it has no request for, while others have work.
-const TRIAL_PATIENCE: Millis = 250;
-
-/// How often at least it is seen whether others have work meanwhile.
-const TRIAL_LOOK: Millis = 1_000;
 
 /// Where a backend stands in the plan: its cluster's place, and its place in there.
 pub type Place = (usize, usize);
@@ -57,23 +52,12 @@ impl Ring {
     }
 }
 
-/// What a worker is known to have been asked.
-#[derive(Debug, Clone, Copy, Default)]
-struct Work {
-    count: u64,
-    /// When it was seen that there is more.
-    seen_at: Millis,
-}
-
 /// The truth about all backends of a plan.
 #[derive(Debug)]
 pub struct Board {
     clusters: Vec<Ring>,
     workers: usize,
-    /// Whose turn it is to try.
-    next: usize,
-    /// What each worker has been asked to do so far.
-    work: Vec<Work>,
+    turns: Turns,
     /// When to look at whom; what is said here may be out of date.
     agenda: BTreeSet<(Millis, Place)>,
     /// What each worker does not know yet.
@@ -117,8 +101,7 @@ impl Board {
         let mut board = Board {
             clusters: plan.clusters.iter().map(ring).collect(),
             workers,
-            next: 0,
-            work: vec![Work::default(); workers],
+            turns: Turns::new(workers),
             agenda: BTreeSet::new(),
             untold: vec![BTreeSet::new(); workers],
             transitions: Vec::new(),
@@ -235,19 +218,9 @@ impl Board {
         }
     }
 
-    /// What each worker has been asked to do since it began. A trial goes to those who have requests for it: no idle worker
-    /// is woken for nothing, and a busy one does not have to wait until all the idle ones have had their turn.
+    /// What each worker has been asked to do since it began: a trial goes to who has requests for it.
     pub fn worked(&mut self, counts: impl IntoIterator<Item = u64>, now: Millis) {
-        for (work, count) in self.work.iter_mut().zip(counts) {
-            if work.count != count {
-                *work = Work { count, seen_at: now };
-            }
-        }
-    }
-
-    /// True when a worker was seen to have work later than that.
-    fn has_worked(&self, worker: usize, since: Millis) -> bool {
-        self.work.get(worker).is_some_and(|work| work.seen_at > since)
+        self.turns.worked(counts, now);
     }
 
     /// When [`Self::tick`] has something to do.
@@ -260,14 +233,11 @@ impl Board {
         while let Some((at, place)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
             self.agenda.remove(&(at, place));
             let holder = self.ward(place).and_then(|ward| ward.holder);
-            let is_wanted = holder.is_some_and(|holder| {
-                let mut others = (0..self.workers).filter(|worker| *worker != holder.worker);
-                others.any(|worker| self.has_worked(worker, holder.since))
-            });
+            let is_wanted = holder.is_some_and(|holder| self.turns.has_others(holder.worker, holder.since));
             let Some((_, ward)) = self.ward_mut(place) else { continue };
             let begins = ward.circuit.try_again(now);
             if let Some(mut holder) = ward.holder
-                && (begins || holder.since + TRIAL_PATIENCE <= now)
+                && (begins || holder.since + turns::PATIENCE <= now)
             {
                 // One that begins now may be under way since before the circuit closed and opened again.
                 holder.is_recalled |= begins || is_wanted;
@@ -285,10 +255,6 @@ impl Board {
     /// is with one that drains, whose few clients may be with any worker.
     fn resume(&mut self, place: Place, now: Millis) {
         let everybody = self.clusters.get(place.0).is_some_and(|ring| ring.everybody);
-        let workers = self.workers.max(1);
-        let since = self.ward(place).map_or(0, |ward| ward.offered_at);
-        let mut turns = (0..workers).map(|turn| (self.next + turn) % workers);
-        let worker = turns.find(|worker| self.has_worked(*worker, since)).unwrap_or(self.next);
         let Some((_, ward)) = self.ward_mut(place) else { return };
         if ward.state() != State::Trial || ward.holder.is_some() {
             return;
@@ -300,9 +266,12 @@ impl Board {
             ward.circuit.close(now);
             self.refresh(place, "all of its cluster are used");
         } else {
-            ward.holder = Some(Holder { worker, since: now, is_told: false, is_recalled: false });
-            ward.offered_at = now;
-            self.next = (worker + 1) % workers;
+            let since = std::mem::replace(&mut ward.offered_at, now);
+            let worker = self.turns.take(since);
+            let holder = Holder { worker, since: now, is_told: false, is_recalled: false };
+            if let Some((_, ward)) = self.ward_mut(place) {
+                ward.holder = Some(holder);
+            }
             self.refresh(place, "");
         }
     }
@@ -315,7 +284,7 @@ impl Board {
             (Phase::HalfOpen, Some(holder))
                 if !holder.is_recalled && (self.workers > 1 || !holder.is_told) =>
             {
-                next_look(holder.since, now)
+                turns::next_look(holder.since, now)
             }
             _ => return,
         };
@@ -413,14 +382,6 @@ impl Board {
         let ring = self.clusters.get_mut(place.0)?;
         Some((&ring.plan, ring.wards.get_mut(place.1)?))
     }
-}
-
-/// When to look again at a trial that was given then: less and less often.
-fn next_look(since: Millis, now: Millis) -> Millis {
-    let looks = [TRIAL_PATIENCE, TRIAL_PATIENCE * 2];
-    let passed = now.saturating_sub(since);
-    let later = || (passed / TRIAL_LOOK + 1) * TRIAL_LOOK;
-    since + looks.into_iter().find(|look| *look > passed).unwrap_or_else(later)
 }
 
 #[cfg(test)]

@@ -8,4 +8,5 @@ pub mod circuit;
 pub mod outlier;
 pub mod pulse;
 pub mod standing;
+mod turns;
 mod ward;
