@@ -61,17 +61,30 @@ def server_lines(proxy):
     return "\n".join(f"    server backend{index} {address}" for index, address in enumerate(proxy.backends))
 
 
+def origin_lines(proxy, origin):
+    """HAProxy's servers: the origin, or many of its addresses."""
+    addresses = proxy.scenario.origins(origin) if proxy.kind == "haproxy-many" else [origin]
+    return "\n".join(
+        f"    server origin{index} {address} pool-max-conn -1 pool-purge-delay 60s" for index, address in enumerate(addresses)
+    )
+
+
 def _fill_in(proxy, host, origin):
     # `splice-auto` waits for the signs of a steady stream, which 1 MiB on request gives it only now and then.
-    splice = "option splice-response" if proxy.kind == "haproxy-splice" else "# no splice"
+    splice = {"haproxy-splice": "option splice-response", "haproxy-auto": "option splice-auto"}.get(proxy.kind, "# no splice")
     words = {"LISTEN": listen_lines(proxy), "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
     words |= dict(zip(("ORIGIN_ADDRESS", "ORIGIN_PORT"), origin.rsplit(":", 1)))
     words["THREADS"] = "2" if proxy.kind == "haproxy-two" else "1"
+    words["ORIGINS"] = origin_lines(proxy, origin)
+    words["PIPESIZE"] = "# tune.pipesize unset" if proxy.kind == "haproxy-auto" else "tune.pipesize 262144"
     words |= {"USER": getpass.getuser(), "SERVERS": server_lines(proxy) if proxy.backends else ""}
     template = template_of(proxy)
     if template == "nginx-stream.conf":
         words["MODULE"] = programs.stream_module(proxy.binary)
-    return write(proxy, host, template, {**words, **_SETTINGS, **proxy.scenario.settings})
+    settings = {**_SETTINGS, **proxy.scenario.settings}
+    if proxy.kind == "haproxy-auto":
+        settings["BUFSIZE"] = _SETTINGS["BUFSIZE"]
+    return write(proxy, host, template, {**words, **settings})
 
 
 def write(proxy, host, template, words):

@@ -7,7 +7,7 @@ import socket
 from . import exchanges, peers, processes
 from .processes import Failed
 
-KINDS = ("ringway", "ringway-many", "ringway-two", "haproxy", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
+KINDS = ("ringway", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
 # What needs no program of others.
 WITHOUT_PEER = OURS | {"floor", "direct"}
@@ -89,8 +89,7 @@ class Proxy:
 
     def _many_command(self, host, addresses, origin):
         """The same work with many routes or backends, by a file."""
-        port = origin.rsplit(":", 1)[1]
-        backends = [f'"127.0.{index // 250}.{index % 250 + 1}:{port}"' for index in range(self.scenario.backends)]
+        backends = [f'"{address}"' for address in self.scenario.origins(origin)]
         binds = ", ".join(f'"{address}:0"' for address in addresses)
         lines = [f"[[listener]]\nbind = [{binds}]\ncluster = \"app\"\n"]
         lines += [

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 WITHOUT_FLOOR = ("ringway", "haproxy", "nginx", "envoy")
 WITH_FLOOR = (*WITHOUT_FLOOR, "floor")
-ONLY_TCP = frozenset({"haproxy", "haproxy-splice", "haproxy-two", "envoy", "floor"})
+HAPROXIES = frozenset({"haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two"})
+ONLY_TCP = HAPROXIES | {"envoy", "floor"}
 # The clients that a scenario can be run with; the first is the one that it is run with.
 GETTERS = ("wrk", "oha", "h2load")
 OURS = ("client",)
@@ -39,12 +40,17 @@ class Scenario:
     slow_readers: int = 0
     # Backends of our own that fail; `work` says how.
     failure: bool = False
-    # What the row `ringway-many` has of them. `ringway-two` and `haproxy-two` have a second worker or thread, on the core of the client.
+    # What the rows `ringway-many` and `haproxy-many` have of them. `ringway-two` and `haproxy-two` have a second worker or thread, on the core of the client.
     backends: int = 1
     routes: int = 0
     twice: bool = False
     # Words of the peers' settings that are best for this scenario and not for the others.
     settings: dict = field(default_factory=dict)
+
+    def origins(self, origin):
+        """The addresses under which many backends find the one origin."""
+        port = origin.rsplit(":", 1)[1]
+        return [f"127.0.{index // 250}.{index % 250 + 1}:{port}" for index in range(self.backends)]
 
     def client(self, wished=None):
         """The client that it is run with: what was wished for where that can do it; empty where this program is the client."""
@@ -68,10 +74,11 @@ BULK = {
 }
 IDLE = {"connections": 8000, "unfit": frozenset({"floor", "direct"}), "figure": "connection_bytes", "idle": True}
 ONE_AND_MANY = {"proxies": ("ringway", "ringway-many"), **GET}
+MANY_BACKENDS = {**ONE_AND_MANY, "proxies": ("ringway", "ringway-many", "haproxy", "haproxy-many")}
 SMALL = "GET, 128-byte answer, keep-alive, 64 connections"
 FAILURE = {
     "proxies": ("ringway", "haproxy", "nginx"),
-    "unfit": frozenset({"envoy", "floor", "direct", "haproxy-splice", "haproxy-two", "ringway-many", "ringway-two"}),
+    "unfit": HAPROXIES - {"haproxy"} | {"envoy", "floor", "direct", "ringway-many", "ringway-two"},
     "figure": "recovery_ms",
     "failure": True,
     "connections": 16,
@@ -130,7 +137,7 @@ SCENARIOS = {
             settings={"BODY_BUFFERS": "4 16k", "BUSY_BUFFERS": "32k", "WATERMARK": "16384"},
         ),
         *(
-            Scenario(f"backends-{count}", f"{SMALL}; `ringway-many` has {count} backends", backends=count, **ONE_AND_MANY)
+            Scenario(f"backends-{count}", f"{SMALL}; `ringway-many` and `haproxy-many` have {count} backends", backends=count, **MANY_BACKENDS)
             for count in (10, 100, 1000)
         ),
         *(
@@ -187,7 +194,7 @@ SCENARIOS = {
             work="bulk",
             clients=OURS,
             settings={"BUFFER": "256k", "BUFSIZE": "262144"},
-            **BULK,
+            **{**BULK, "proxies": ("ringway", "haproxy", "haproxy-splice", "haproxy-auto", "nginx", "envoy")},
         ),
         Scenario(
             "tcp-idle",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from harness import peers, processes, proxies
-from harness.scenarios import SCENARIOS
+from harness.scenarios import HAPROXIES, SCENARIOS
 
 WORD = re.compile(r"@[A-Z_]+@")
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]
@@ -32,7 +32,7 @@ class Settings(unittest.TestCase):
 
     def test_no_word_is_left(self):
         for scenario in SCENARIOS.values():
-            known = {"haproxy", "haproxy-splice", "haproxy-two", "nginx", "envoy"} - scenario.unfit
+            known = (HAPROXIES | {"nginx", "envoy"}) - scenario.unfit
             backends = ["127.0.0.1:1", "127.0.0.1:2"] if scenario.failure else ()
             for kind in known:
                 text, _ = filled(self.directory, kind, scenario.name, backends)
@@ -49,6 +49,16 @@ class Settings(unittest.TestCase):
             text, _ = filled(self.directory, kind, "failures-kill", ["127.0.0.1:5001", "127.0.0.1:5002"])
             self.assertIn("127.0.0.1:5002", text, kind)
             self.assertNotIn("127.0.0.9", text, kind)
+
+    def test_many_backends_are_many_addresses_of_the_origin(self):
+        text, _ = filled(self.directory, "haproxy-many", "backends-1000")
+        self.assertEqual(text.count("    server origin"), 1000)
+        self.assertIn("server origin999 127.0.3.250:9090 ", text)
+
+    def test_haproxy_as_it_comes_copies_with_its_usual_sizes(self):
+        text, _ = filled(self.directory, "haproxy-auto", "tcp-bulk")
+        for line in ("tune.bufsize 16384", "option splice-auto", "# tune.pipesize unset"):
+            self.assertIn(line, text)
 
     def test_envoy_has_one_worker_and_its_origin(self):
         text, command = filled(self.directory, "envoy", "small-64")
