@@ -32,6 +32,8 @@ def command(proxy, host, origin):
 def template_of(proxy):
     """The committed file that a proxy is started with, `None` where flags say everything."""
     kind, protocol = proxy.kind, proxy.scenario.protocol
+    if kind == "ringway-all":
+        return "ringway-all.toml"
     if kind == "ringway" and proxy.backends:
         return "ringway-failures.toml"
     if kind not in ("nginx", "envoy") and not kind.startswith("haproxy"):

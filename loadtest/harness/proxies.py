@@ -7,7 +7,7 @@ import socket
 from . import exchanges, peers, processes
 from .processes import Failed
 
-KINDS = ("ringway", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
+KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
 # What needs no program of others.
 WITHOUT_PEER = OURS | {"floor", "direct"}
@@ -58,6 +58,8 @@ class Proxy:
         origin = host.origins[self.scenario.service]
         if self.kind == "ringway-many":
             self.command = self._many_command(host, addresses, origin)
+        elif self.kind == "ringway-all":
+            self.command = self._all_command(host, addresses, origin)
         elif self.kind in OURS and self.backends:
             self.command = self._failures_command(host, addresses)
         elif self.kind in OURS:
@@ -100,6 +102,12 @@ class Proxy:
         path = os.path.join(host.run_directory, f"{self.name}.toml")
         with open(path, "w", encoding="utf-8") as file:
             file.write("\n".join(lines))
+        return [self.binary, "-c", path, "--cores", self.cores(host)]
+
+    def _all_command(self, host, addresses, origin):
+        """The same work with everything on that looks after backends and clients."""
+        words = {"BINDS": ", ".join(f'"{address}:0"' for address in addresses), "ORIGIN": origin}
+        path = peers.write(self, host, peers.template_of(self), words)
         return [self.binary, "-c", path, "--cores", self.cores(host)]
 
     def _failures_command(self, host, addresses):

@@ -78,7 +78,7 @@ MANY_BACKENDS = {**ONE_AND_MANY, "proxies": ("ringway", "ringway-many", "haproxy
 SMALL = "GET, 128-byte answer, keep-alive, 64 connections"
 FAILURE = {
     "proxies": ("ringway", "haproxy", "nginx"),
-    "unfit": HAPROXIES - {"haproxy"} | {"envoy", "floor", "direct", "ringway-many", "ringway-two"},
+    "unfit": HAPROXIES - {"haproxy"} | {"envoy", "floor", "direct", "ringway-all", "ringway-many", "ringway-two"},
     "figure": "recovery_ms",
     "failure": True,
     "connections": 16,
@@ -135,6 +135,11 @@ SCENARIOS = {
             slow_readers=500,
             # What is set for 1 MiB at full speed would be kept for each of them.
             settings={"BODY_BUFFERS": "4 16k", "BUSY_BUFFERS": "32k", "WATERMARK": "16384"},
+        ),
+        Scenario(
+            "all-on",
+            f"{SMALL}; `ringway-all` has probes, outliers, limits, a line, a retry budget and rate limits",
+            **{**ONE_AND_MANY, "proxies": ("ringway", "ringway-all")},
         ),
         *(
             Scenario(f"backends-{count}", f"{SMALL}; `ringway-many` and `haproxy-many` have {count} backends", backends=count, **MANY_BACKENDS)
