@@ -58,6 +58,7 @@ mod retries;
 mod route_actions;
 mod routing;
 mod signals;
+mod slow_start;
 mod sources;
 mod spreading;
 mod stale;
