@@ -42,6 +42,7 @@ mod mutations;
 mod panics;
 mod pipelining;
 mod probe_kinds;
+mod probe_times;
 mod probes;
 mod proxy_protocol;
 mod proxy_protocol_http;
