@@ -23,6 +23,7 @@ mod bodies;
 mod bodies_refused;
 mod command_line;
 mod configuration;
+mod crossing;
 mod deadlines;
 mod desync;
 mod doctor;
