@@ -76,6 +76,7 @@ mod udp;
 mod udp_failures;
 mod udp_health;
 mod unix_sockets;
+mod unresolved;
 mod upgrade;
 mod upstreams;
 mod yielding;
