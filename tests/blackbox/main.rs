@@ -31,6 +31,7 @@ mod draining;
 mod economy;
 mod failures;
 mod failures_clients;
+mod flapping;
 mod health;
 mod interim;
 mod kernel_limits;
