@@ -67,6 +67,7 @@ mod spreading;
 mod stale;
 mod sticky;
 mod stillness;
+mod stopped;
 mod streaming;
 mod tcp;
 mod tcp_endings;
