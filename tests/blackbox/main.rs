@@ -51,6 +51,7 @@ mod proxy_protocol;
 mod proxy_protocol_http;
 mod queue;
 mod queue_turns;
+mod queue_workers;
 mod rates;
 mod requests_accepted;
 mod requests_forwarded;
