@@ -24,6 +24,9 @@ const GETTERS: &[(Work, usize)] = &[(Work::Get, 12), (Work::GetOnce, 4)];
 /// The interval of probes, and the pause before a trial, that recovery is measured against.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How soon the answer is when there is nobody to ask.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
 fn processes() -> [Process; 3] {
     [Process::start(), Process::start(), Process::start()]
 }
@@ -174,6 +177,9 @@ fn zombie(probes: &str) {
     let impatient = "[defaults]\nresponse_timeout = \"500ms\"\n";
     let ringway = Configured::start(2, &(impatient.to_owned() + &file(&places(&processes), probes)));
     let load = Load::start(ringway.address(), GETTERS);
+    load.wait_more(1_000);
+    // Connections are made and pages are there, so what comes now is what this machine can do.
+    let warm = Instant::now();
     load.wait_more(2_000);
     let stopped = Instant::now();
     processes[1].stop();
@@ -183,12 +189,17 @@ fn zombie(probes: &str) {
     load.wait_more(500);
     processes[1].go_on();
     wait_all_at_work(&ringway);
+    let begun = Instant::now();
+    load.wait_more(2_000);
+    let recovered = (begun, Instant::now());
     let report = load.stop();
-    let before = report.p99_between(report.samples[0].begun, stopped).unwrap();
-    // Where this machine is too busy for 50 ms it was so before.
-    let good = promised.1.max(before * 2);
+    let before = report.p99_between(warm, stopped).unwrap();
+    // Where this machine is too busy for 50 ms, it was so before or is so when all is well again.
+    let recovered = report.p99_between(recovered.0, recovered.1).unwrap();
+    let good = promised.1.max(before.max(recovered) * 3 / 2);
     let after = report.p99_between(stopped + promised.0, stopped + promised.0 + Duration::from_secs(1));
-    assert!(after.is_some_and(|p99| p99 < good), "p99 {after:?} after 3 s, {before:?} before");
+    let told = format!("{after:?} after 3 s, {before:?} before, {recovered:?} afterwards");
+    assert!(after.is_some_and(|p99| p99 < good), "p99 {told}");
     let errors = report.errors();
     assert!(errors.keys().all(|error| error == "status 504"), "{errors:?}");
     // What was sent to it before it was out, and trials.
@@ -222,8 +233,10 @@ fn recovery(processes: &mut [Process], ringway: &Configured, turn: usize, out: &
         })
         .collect();
     took.sort();
-    // The median, because a busy machine may keep any one of them waiting.
-    assert!(took[took.len() / 2] < Duration::from_millis(10), "{took:?}");
+    // A busy machine may keep any one of them waiting, but neither half of them nor one in ten for long.
+    let (median, most) = (took[took.len() / 2], took[took.len() * 9 / 10]);
+    assert!(median < AT_ONCE && most < 5 * AT_ONCE, "{took:?}");
+    assert!(took.iter().all(|took| *took < INTERVAL), "somebody waited for somebody: {took:?}");
     let load = Load::start(ringway.address(), &[(Work::Get, 2), (Work::GetOnce, 2)]);
     processes[turn].restart();
     let back = Instant::now();
