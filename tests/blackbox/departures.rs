@@ -78,7 +78,7 @@ fn a_connection_is_cut_when_probes_find_its_backend_down_and_the_operator_wants_
 fn a_connection_goes_on_when_probes_find_its_backend_down() {
     let (mut client, mut end, ringway, _page) = tunnel_to_one_that_is_down("keep");
     assert_alive(&mut client, &mut end);
-    assert_eq!(ringway.stats().gauge("tunnels_active"), 1);
+    ringway.wait_stats("this tunnel alone", |stats| stats.gauge("tunnels_active") == 1);
 }
 
 /// A tunnel to one that refuses the next client then, and is ejected for it.
@@ -111,7 +111,7 @@ fn a_connection_is_cut_when_its_backend_is_ejected_and_the_operator_wants_it() {
 fn a_connection_goes_on_when_its_backend_is_ejected() {
     let (mut client, mut end, ringway) = tunnel_to_one_that_is_ejected("keep");
     assert_alive(&mut client, &mut end);
-    assert_eq!(ringway.stats().gauge("tunnels_active"), 1);
+    ringway.wait_stats("this tunnel alone", |stats| stats.gauge("tunnels_active") == 1);
 }
 
 /// A request in progress at one whose probes fail then.
