@@ -2,6 +2,7 @@
 //! is well again comes back by live traffic (promise 20).
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -84,19 +85,18 @@ fn a_connection_goes_on_when_probes_find_its_backend_down() {
 /// A tunnel to one that refuses the next client then, and is ejected for it.
 fn tunnel_to_one_that_is_ejected(on_down: &str) -> (Client, Wire, Configured) {
     let (port, address) = kernel::shared_port();
-    let (bad, good) = (kernel::listen_at_shared(address), Acceptor::new());
+    let (bad, good) = (OwnedFd::from(kernel::listen_at_shared(address)), Acceptor::new());
     let circuit = "circuit = { failures = 1, open = \"1h\", open_max = \"1h\" }\n";
     let ringway = Configured::start(2, &text("tcp", on_down, &address.to_string(), &good.place, circuit));
     let mut client = ringway.client();
-    let (stream, _) = eventually("the connection at its backend", || bad.accept().ok());
-    stream.set_nonblocking(false).unwrap();
-    let mut end = Wire::new(stream);
+    let mut end = Wire::new(eventually("the connection at its backend", || kernel::accept(&bad).ok()));
     assert_alive(&mut client, &mut end);
-    drop(bad);
+    // To close it is not enough: a process that another test is just starting may have it, too.
+    kernel::stop_listening(&bad);
     let (mut second, mut other_end) = good.tunnel(&ringway);
     assert_eq!(wait_turns(&ringway, "bad", 1).0, "ejected");
     assert_alive(&mut second, &mut other_end);
-    drop(port);
+    drop((port, bad));
     (client, end, ringway)
 }
 
