@@ -86,7 +86,7 @@ fn there_is_never_more_than_one_probe_at_a_time_for_each_of_several_backends() {
                 most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
                 all_most.fetch_max(all_now.fetch_add(1, SeqCst) + 1, SeqCst);
                 // Work that takes its time.
-                thread::sleep(Duration::from_millis(30));
+                thread::park_timeout(Duration::from_millis(30));
                 now.fetch_sub(1, SeqCst);
                 all_now.fetch_sub(1, SeqCst);
                 connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");

@@ -23,7 +23,7 @@ fn thoughtful() -> Backend {
     Backend::scripted(|connection| {
         while let Some(request) = connection.request() {
             if request.target() == "/" {
-                thread::sleep(Duration::from_millis(10));
+                thread::park_timeout(Duration::from_millis(10));
             }
             connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
