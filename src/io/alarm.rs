@@ -24,6 +24,12 @@ const NEVER: Millis = Millis::MAX;
 /// At most one sweep in this time, so that no pattern of deadlines makes sweeping expensive.
 const SWEEP_MS_MIN: Millis = 5;
 
+/// A sweep that comes later than this was held up with the whole worker: the process was stopped, or its host.
+const SWEEP_LATE_MS: Millis = 100;
+
+/// How long the worker has then to look at what has come meanwhile, before anybody is said to be late.
+const GRACE_MS: Millis = 200;
+
 /// The monotonic clock, to a tick of the kernel (1 to 4 ms): good for deadlines, and a few nanoseconds cheap.
 pub fn now() -> Millis {
     #[cfg(test)]
@@ -66,11 +72,33 @@ struct Slot {
     waker: Option<Waker>,
 }
 
+/// Which deadlines passed while the worker was held up, and until when nobody is blamed for them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Excused {
+    after: Millis,
+    up_to: Millis,
+    until: Millis,
+}
+
+impl Excused {
+    /// It was held up until now. What is excused already is not excused again.
+    fn extended(self, now: Millis) -> Self {
+        Excused { after: self.up_to, up_to: now, until: now + GRACE_MS }
+    }
+
+    /// When a deadline is over.
+    fn postponed(self, deadline: Millis) -> Millis {
+        if deadline > self.after && deadline <= self.up_to { self.until } else { deadline }
+    }
+}
+
 /// A worker's table of deadlines.
 pub struct Alarms {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
     earliest: Cell<Millis>,
+    /// Deadlines that passed while the worker was held up.
+    excused: Cell<Excused>,
     cut: Cell<bool>,
     timer: Timer,
 }
@@ -82,6 +110,7 @@ impl Alarms {
             slots: RefCell::default(),
             free: RefCell::default(),
             earliest: Cell::new(NEVER),
+            excused: Cell::default(),
             cut: Cell::new(false),
             timer: Timer::new()?,
         }))
@@ -111,19 +140,24 @@ impl Alarms {
         Alarm { alarms: Rc::clone(self), index }
     }
 
-    /// Wakes everybody whose deadline has passed and arms the timer for the next one.
+    /// Wakes everybody whose deadline has passed and arms the timer for the next one. When the worker was held up, what came
+    /// in time may not have been looked at: then it is done a little later, once.
     pub fn sweep(&self, now: Millis) {
         self.timer.acknowledge();
-        let mut earliest = NEVER;
+        if self.earliest.get() < now.saturating_sub(SWEEP_LATE_MS) {
+            self.excused.set(self.excused.get().extended(now));
+        }
+        let (mut earliest, excused) = (NEVER, self.excused.get());
         for slot in self.slots.borrow_mut().iter_mut() {
-            if slot.deadline <= now {
+            let deadline = excused.postponed(slot.deadline);
+            if deadline <= now {
                 slot.deadline = NEVER;
                 slot.expired = true;
                 if let Some(waker) = &slot.waker {
                     waker.wake_by_ref();
                 }
             } else {
-                earliest = earliest.min(slot.deadline);
+                earliest = earliest.min(deadline);
             }
         }
         self.earliest.set(NEVER);
@@ -251,12 +285,35 @@ mod tests {
         early.set(Duration::from_secs(10));
         late.set(Duration::from_secs(20));
         let start = now();
-        alarms.sweep(start + 15_000);
+        alarms.sweep(start + 10_050);
         assert_eq!((early.rung(), late.rung()), (Some(Ring::Deadline), None));
-        alarms.sweep(start + 16_000);
+        alarms.sweep(start + 10_060);
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         early.set(Duration::from_secs(10));
         assert_eq!(early.rung(), None);
+    }
+
+    #[test]
+    fn what_passed_while_the_worker_was_held_up_rings_a_little_later_and_once() {
+        let alarms = Alarms::new().unwrap();
+        let (old, new) = (alarms.register(), alarms.register());
+        let start = now();
+        old.set(Duration::from_millis(1_000));
+        let late = start + 5_000;
+        alarms.sweep(late);
+        assert_eq!(old.rung(), None, "what has come meanwhile is looked at first");
+        new.with(|slot| slot.deadline = late + 10);
+        alarms.sweep(late + 20);
+        assert_eq!((old.rung(), new.rung()), (None, Some(Ring::Deadline)));
+        alarms.sweep(late + GRACE_MS);
+        assert_eq!(old.rung(), Some(Ring::Deadline));
+        // A worker that is late every time excuses nothing twice.
+        old.with(|slot| (slot.deadline, slot.expired) = (start + 9_000, false));
+        alarms.earliest.set(start + 9_000);
+        alarms.sweep(start + 10_000);
+        assert_eq!(old.rung(), None);
+        alarms.sweep(start + 20_000);
+        assert_eq!(old.rung(), Some(Ring::Deadline));
     }
 
     #[test]
@@ -264,7 +321,8 @@ mod tests {
         let alarms = Alarms::new().unwrap();
         let first = alarms.register();
         first.set(Duration::from_millis(1));
-        alarms.sweep(now() + 1000);
+        alarms.sweep(now() + 50);
+        assert_eq!(first.rung(), Some(Ring::Deadline));
         drop(first);
         let second = alarms.register();
         assert_eq!(second.index, 0);

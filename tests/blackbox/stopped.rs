@@ -32,11 +32,11 @@ fn thoughtful() -> Backend {
 
 /// Stands still once, under load: what was under way, answers as well as results of probes, has come long before it goes
 /// on.
-fn stand_still(mode: &str) {
+fn stand_still(mode: &str, response_timeout: &str) {
     let all = [(); 3].map(|()| thoughtful());
     let places = all.each_ref().map(|backend| &*backend.place);
     let text = format!(
-        "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"{mode}\"\n[defaults]\n\
+        "[[listener]]\nbind = \"127.0.0.1:0\"\nmode = \"{mode}\"\n[defaults]\nresponse_timeout = \"{response_timeout}\"\n\
          connect_timeout = \"{DEADLINE}\"\n[[cluster]]\nbackend = {places:?}\n[cluster.health]\npath = \"/health\"\n\
          interval = \"{}ms\"\ntimeout = \"{DEADLINE}\"\n",
         INTERVAL.as_millis()
@@ -76,10 +76,16 @@ fn stand_still(mode: &str) {
 
 #[test]
 fn a_process_that_stood_still_goes_on_and_blames_nobody_for_it() {
-    stand_still("http");
+    stand_still("http", "30s");
 }
 
 #[test]
 fn a_process_that_stood_still_in_tcp_mode_goes_on_and_blames_nobody_for_it() {
-    stand_still("tcp");
+    stand_still("tcp", "30s");
+}
+
+/// The answers are there when it goes on, and their deadlines are over.
+#[test]
+fn what_came_in_time_is_no_timeout_however_late_it_is_looked_at() {
+    stand_still("http", DEADLINE);
 }
