@@ -79,6 +79,29 @@ mod tests {
     use super::*;
     use crate::stats::names::BackendCount;
 
+    /// The cache lines of something, and of the counts of its owners in front of it.
+    fn lines<T>(cells: &Arc<T>) -> std::ops::RangeInclusive<usize> {
+        let start = Arc::as_ptr(cells) as usize;
+        (start - 2 * size_of::<usize>()) / 64..=(start + size_of::<T>() - 1) / 64
+    }
+
+    #[test]
+    fn no_two_workers_write_to_the_same_cache_line() {
+        // Some numbers of backends come out even by chance.
+        for backends in 1..20 {
+            let backends: Vec<_> = (0..backends).map(|port| format!("127.0.0.1:{}", port + 1)).collect();
+            let backends: Vec<_> = backends.iter().map(String::as_str).collect();
+            let view = View::new(Arc::new(Plan { cores: (0..8).collect(), ..Plan::for_tests(&backends) }));
+            let mut owners = HashMap::new();
+            for (worker, cells) in view.workers.iter().enumerate() {
+                let of_backends = cells.backends.iter().flatten().flat_map(lines);
+                for line in lines(&cells.stats).chain(of_backends) {
+                    assert_eq!(*owners.entry(line).or_insert(worker), worker, "{} backends", backends.len());
+                }
+            }
+        }
+    }
+
     #[test]
     fn who_keeps_the_name_keeps_the_numbers() {
         let view = View::new(Arc::new(Plan::for_tests(&["127.0.0.1:1", "127.0.0.1:2"])));

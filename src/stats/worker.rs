@@ -8,8 +8,10 @@ use super::{
     names::{BackendCount, BackendLevel, Count, Level, Refusal},
 };
 
-/// Everything one worker counts. Never written by another thread.
+/// Everything one worker counts. Never written by another thread. All workers' cells are made by control, one after the
+/// other: each begins with a cache line of its own, so that no worker's counting takes a line away from another one.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct WorkerStats {
     counts: [Counter; Count::LEN],
     levels: [Gauge; Level::LEN],
@@ -136,8 +138,9 @@ impl Drop for HeldHere<'_> {
     }
 }
 
-/// One backend as one worker sees it.
+/// One backend as one worker sees it, on cache lines of its own.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct BackendStats {
     counts: [Counter; BackendCount::LEN],
     levels: [Gauge; BackendLevel::LEN],
