@@ -36,8 +36,8 @@ use ringway::{
 
 use crate::{heads, piece::Piece, plan, rates};
 
-/// Backends of the cluster.
-const BACKENDS: usize = 10;
+/// Backends of the cluster. Not so many that the cells of one worker end with a cache line by chance.
+const BACKENDS: usize = 11;
 /// What may be in flight at each.
 const REQUESTS_MAX: u32 = 1_000;
 

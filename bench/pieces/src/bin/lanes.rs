@@ -2,7 +2,7 @@
 //!
 //! `lanes time TURNS [shared]` prints nanoseconds per exchange of one lane alone and of two at once, each pinned to a core of
 //! its own. `lanes apart TURNS [shared]` runs one lane after the other between marks, for those who look at every access to
-//! memory; `lanes count TURNS [shared]` runs two at once inside [`measured`], for those who count instructions.
+//! memory; `lanes count TURNS [alone]` runs two at once, or only one, inside [`measured`], for those who count instructions.
 //! `shared` adds one counter that both write: what is looked for, to see that it would be found.
 
 use std::{
@@ -90,17 +90,17 @@ fn time(lanes: usize, turns: usize, shared: bool) -> f64 {
     (0..ROUNDS).map(slowest).fold(f64::INFINITY, f64::min)
 }
 
-/// Both lanes at once, outside and inside [`measured`].
-fn count(turns: usize, shared: bool) {
-    let (ground, start) = (Ground::new(LANES, true), Barrier::new(LANES));
+/// So many lanes at once, outside and inside [`measured`].
+fn count(lanes: usize, turns: usize) {
+    let (ground, start) = (Ground::new(LANES, true), Barrier::new(lanes));
     thread::scope(|scope| {
-        for worker in 0..LANES {
+        for worker in 0..lanes {
             let (ground, start) = (&ground, &start);
             scope.spawn(move || {
                 let lane = Lane::new(ground, worker);
                 (0..turns / 10).for_each(|_| lane.exchange());
                 start.wait();
-                measured(&lane, turns, shared);
+                measured(&lane, turns, false);
             });
         }
     });
@@ -139,20 +139,21 @@ fn apart(turns: usize, shared: bool) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (kind, turns, shared) = match words[..] {
-        [kind, turns] => (kind, turns.parse(), false),
-        [kind, turns, "shared"] => (kind, turns.parse(), true),
-        _ => ("", Ok(0), false),
+    let (kind, turns, extra) = match words[..] {
+        [kind, turns] => (kind, turns.parse(), ""),
+        [kind, turns, extra] => (kind, turns.parse(), extra),
+        _ => ("", Ok(0), ""),
     };
+    let shared = extra == "shared";
     match (kind, turns) {
         ("time", Ok(turns)) => {
             let [one, two] = [1, 2].map(|lanes| time(lanes, turns, shared));
             println!("one {one:.1} two {two:.1} ratio {:.3}", two / one);
         }
-        ("count", Ok(turns)) => count(turns, shared),
+        ("count", Ok(turns)) => count(if extra == "alone" { 1 } else { LANES }, turns),
         ("apart", Ok(turns)) => apart(turns, shared),
         _ => {
-            eprintln!("usage: lanes time|count|apart TURNS [shared]");
+            eprintln!("usage: lanes time|apart TURNS [shared], or lanes count TURNS [alone]");
             return ExitCode::from(2);
         }
     }
