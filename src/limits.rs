@@ -77,6 +77,12 @@ pub const TURN_BYTES_MAX: u64 = 1024 * 1024;
 /// Connections taken from an accept queue in one go.
 pub const ACCEPT_BATCH_MAX: usize = 64;
 
+/// So many lone connections in a row are taken without a look for more.
+pub const ACCEPT_LONE_MAX: u32 = 8;
+
+/// How long a connection without a byte may stay with the kernel where accepting is deferred, about.
+pub const DEFER_ACCEPT_SECONDS: i32 = 3;
+
 /// Finished handshakes a listener may queue (the kernel caps it at `net.core.somaxconn`).
 pub const LISTEN_BACKLOG: i32 = 4096;
 

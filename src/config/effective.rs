@@ -96,6 +96,7 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         cluster,
         routes: _,
         proxy_from,
+        defer_accept,
         down_text,
         admission,
     } = listener;
@@ -107,6 +108,7 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         ("cluster", cluster.map(|cluster| text(&cluster.name))),
         ("accept_proxy", (!proxy_from.is_empty()).then(|| text(proxy_from))),
         ("socket_mode", endpoint.inet().is_none().then(|| Tree::Text(format!("{socket_mode:o}")))),
+        ("defer_accept", (*mode != Mode::Udp && endpoint.inet().is_some()).then(|| (*defer_accept).into())),
         ("down_text", (*mode == Mode::Tcp).then(|| text(down_text))),
     ])
     .and(self::admission::keys(admission))

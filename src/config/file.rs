@@ -64,6 +64,8 @@ tables! {
         accept_proxy: NetworkList,
         /// Permissions of the UNIX sockets, octal.
         socket_mode: Permissions = "666",
+        /// Whether a connection is accepted only when its first bytes have come (`TCP_DEFER_ACCEPT`), which saves a wake-up for each. One that stays silent is accepted some seconds late. Not for protocols in which the server speaks first.
+        defer_accept: bool = false,
         /// What a client of a TCP listener is told when there is no backend for it; empty says nothing.
         down_text: String = "Server is down\n",
         /// Only clients from these networks may come in: `10.0.0.0/8`, `::1` or `all`. Connections of others are reset, their datagrams dropped.

@@ -56,6 +56,8 @@ pub struct ListenerPlan {
     pub routes: Vec<usize>,
     /// Clients from here begin with a PROXY protocol header, which says whom they speak for; the others do not.
     pub proxy_from: Networks,
+    /// A connection is accepted when its first bytes have come (`tcp(7)`, TCP_DEFER_ACCEPT).
+    pub defer_accept: bool,
     /// What a TCP client is told when there is no backend for it; empty says nothing.
     pub down_text: Arc<str>,
     /// Which connections, flows or requests it takes.
@@ -65,7 +67,10 @@ pub struct ListenerPlan {
 impl ListenerPlan {
     /// True when the sockets of one are those of the other.
     pub fn is_bound_like(&self, other: &ListenerPlan) -> bool {
-        self.name == other.name && self.endpoint == other.endpoint && self.mode == other.mode
+        self.name == other.name
+            && self.endpoint == other.endpoint
+            && self.mode == other.mode
+            && self.defer_accept == other.defer_accept
     }
 }
 
@@ -174,6 +179,7 @@ impl Plan {
                 cluster: Some(0),
                 routes: Vec::new(),
                 proxy_from: Networks::default(),
+                defer_accept: false,
                 down_text: DOWN_TEXT.into(),
                 admission: AdmissionPlan::default(),
             }],

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::{
     io::{alarm::Alarm, watch::Watch},
-    limits::{ACCEPT_BATCH_MAX, LISTEN_BACKLOG},
+    limits::{ACCEPT_BATCH_MAX, ACCEPT_LONE_MAX, LISTEN_BACKLOG},
     shard::Shard,
     stats::names::Count,
     sys::socket,
@@ -66,8 +66,11 @@ pub async fn run(
         Poll::Ready(())
     })
     .await;
+    let mut crowd = Crowd::default();
     loop {
-        let batch = take_batch(&shard, &listener, &serve);
+        let wanted = crowd.wanted();
+        let (batch, count) = take_batch(&shard, &listener, &serve, wanted);
+        crowd.came(wanted, count);
         if shard.is_draining() || closing.get() {
             return empty(&shard, &listener, &serve, batch);
         }
@@ -92,7 +95,29 @@ fn empty(shard: &Shard, listener: &Watch, serve: &impl Fn(OwnedFd, Option<Socket
         if batch != Batch::Full {
             return;
         }
-        batch = take_batch(shard, listener, serve);
+        (batch, _) = take_batch(shard, listener, serve, ACCEPT_BATCH_MAX);
+    }
+}
+
+/// How many connections to take at once. A try at an empty queue costs nearly as much as an accept, so where connections come
+/// one by one nobody looks for a second; every so often it is seen whether there are more, and then all are taken.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// How many came since somebody looked for more, while there were none.
+    lone: u32,
+}
+
+impl Crowd {
+    fn wanted(&self) -> usize {
+        if self.lone < ACCEPT_LONE_MAX { 1 } else { ACCEPT_BATCH_MAX }
+    }
+
+    fn came(&mut self, wanted: usize, count: usize) {
+        match (wanted, count) {
+            (1, _) => self.lone += 1,
+            (_, 0 | 1) => self.lone = 0,
+            _ => {}
+        }
     }
 }
 
@@ -107,29 +132,36 @@ enum Batch {
     Exhausted,
 }
 
-/// Accepts a batch.
-fn take_batch(shard: &Shard, listener: &Watch, serve: &impl Fn(OwnedFd, Option<SocketAddr>)) -> Batch {
-    for _ in 0..ACCEPT_BATCH_MAX {
+/// Accepts at most so many; also how many they were.
+fn take_batch(
+    shard: &Shard,
+    listener: &Watch,
+    serve: &impl Fn(OwnedFd, Option<SocketAddr>),
+    wanted: usize,
+) -> (Batch, usize) {
+    let mut count = 0;
+    for _ in 0..wanted {
         match socket::accept(listener) {
             Ok((connection, peer)) => {
+                count += 1;
                 shard.stats.count(Count::ConnectionsAccepted);
                 serve(connection, peer);
             }
             Err(error) => match trouble(&error) {
-                Trouble::Empty => return Batch::Empty,
+                Trouble::Empty => return (Batch::Empty, count),
                 Trouble::Aborted => shard.stats.count(Count::AcceptErrorsAborted),
                 Trouble::Exhausted => {
                     shard.stats.count(Count::AcceptErrorsDescriptors);
-                    return Batch::Exhausted;
+                    return (Batch::Exhausted, count);
                 }
                 Trouble::Other => {
                     shard.stats.count(Count::AcceptErrorsOther);
-                    return Batch::Exhausted;
+                    return (Batch::Exhausted, count);
                 }
             },
         }
     }
-    Batch::Full
+    (Batch::Full, count)
 }
 
 async fn wait(alarm: &Alarm) {
@@ -141,6 +173,21 @@ async fn wait(alarm: &Alarm) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_comes_alone_is_taken_alone_and_a_crowd_all_at_once() {
+        let mut crowd = Crowd::default();
+        let mut asked = Vec::new();
+        for waiting in [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 90, 90, 90, 90, 90, 90, 90, 90, 90, 3, 1, 1] {
+            let wanted = crowd.wanted();
+            asked.push(wanted);
+            crowd.came(wanted, wanted.min(waiting));
+        }
+        let usual = [1; 8];
+        assert_eq!(asked[..8], usual);
+        assert_eq!((asked[8], &asked[9..17]), (ACCEPT_BATCH_MAX, &usual[..]));
+        assert_eq!(asked[17..], [ACCEPT_BATCH_MAX, ACCEPT_BATCH_MAX, ACCEPT_BATCH_MAX, ACCEPT_BATCH_MAX, 1]);
+    }
 
     #[test]
     fn only_an_empty_queue_waits_and_only_poverty_pauses() {

@@ -20,6 +20,12 @@ pub fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// Hands connections over only when their first bytes have come, or after about that many seconds (`tcp(7)`,
+/// TCP_DEFER_ACCEPT). For a listener, before it listens.
+pub fn defer_accept(socket: impl AsFd, seconds: i32) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
 /// Each datagram comes with the local address it was sent to (`ip(7)`, IP_PKTINFO; `ipv6(7)`, IPV6_RECVPKTINFO).
 pub fn tell_destination(socket: impl AsFd, is_ipv4: bool) -> io::Result<()> {
     match is_ipv4 {

@@ -26,14 +26,14 @@ use crate::{
     health::standing::{Observation, Standing},
     http::{self, slots::Slots},
     io::{alarm, readiness, ready, stream::Stream, watch::Watch},
-    limits::{LISTEN_BACKLOG, UDP_SESSIONS_MAX},
+    limits::{DEFER_ACCEPT_SECONDS, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
     listener::{accept, connection::Connection, spread},
     shard::Shard,
     stats::{
         names::{Count, Level},
         view::BackendCells,
     },
-    sys::{ring::RingFlags, socket},
+    sys::{option, ring::RingFlags, socket},
     tcp,
     udp::relay::Relay,
 };
@@ -221,6 +221,9 @@ impl Worker {
         let for_all = plan.endpoint.inet().is_none();
         if !for_all {
             socket::set_nodelay(&socket)?;
+        }
+        if plan.defer_accept {
+            option::defer_accept(&socket, DEFER_ACCEPT_SECONDS)?;
         }
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Watch::new(socket)?;

@@ -25,6 +25,7 @@ mod command_line;
 mod configuration;
 mod crossing;
 mod deadlines;
+mod deferred;
 mod departures;
 mod desync;
 mod doctor;

@@ -82,6 +82,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
                 cluster: None,
                 routes: Vec::new(),
                 proxy_from: listener.accept_proxy.get().map(|list| list.0.clone()).unwrap_or_default(),
+                defer_accept: listener.defer_accept.get().copied().unwrap_or_default(),
                 down_text: listener.down_text.get().map_or(DOWN_TEXT, String::as_str).into(),
                 admission: admission.clone(),
             },
@@ -114,6 +115,7 @@ fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
     }
     let wrong = [
         ("accept_proxy", listener.accept_proxy.place().filter(|_| !streams), "http or tcp"),
+        ("defer_accept", listener.defer_accept.place().filter(|_| !streams), "http or tcp"),
         ("down_text", listener.down_text.place().filter(|_| mode != Mode::Tcp), "tcp"),
     ];
     for (key, place, right) in wrong {
@@ -123,6 +125,9 @@ fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
                 format!("`{key}` does not go with mode `{name}`: leave it out, it is for {right}"),
             );
         }
+    }
+    if let Some(place) = listener.defer_accept.place().filter(|_| binds.iter().any(|at| unix(&at))) {
+        findings.mistake(place, "`defer_accept` is for TCP ports, not for UNIX sockets: leave it out");
     }
     if let Some(place) =
         listener.socket_mode.place().filter(|_| !binds.is_empty() && !binds.iter().any(|at| unix(&at)))

@@ -135,6 +135,7 @@ fn listeners() {
 fn listeners_and_what_goes_with_their_mode() {
     let with = |line: &str| format!("{LISTENER}{line}\n{CLUSTER}");
     one(&with("down_text = \"x\""), 3, &["`down_text` does not go with mode `http`", "leave it out"]);
+    one(&with("mode = \"udp\"\ndefer_accept = true"), 4, &["`defer_accept` does not go with mode `udp`"]);
     one(&with("socket_mode = \"660\""), 3, &["`socket_mode` is for UNIX sockets"]);
     one(&with("socket_mode = 660"), 3, &["the number `660`", "octal"]);
     one(&with("cluster = \"wbe\""), 3, &["there is no cluster `wbe`", "did you mean `web`?"]);
