@@ -34,6 +34,8 @@ def template_of(proxy):
     kind, protocol = proxy.kind, proxy.scenario.protocol
     if kind == "ringway-all":
         return "ringway-all.toml"
+    if kind == "ringway" and proxy.scenario.defers:
+        return "ringway-deferred.toml"
     if kind == "ringway" and proxy.backends:
         return "ringway-failures.toml"
     if kind not in ("nginx", "envoy") and not kind.startswith("haproxy"):
@@ -48,12 +50,14 @@ def template_of(proxy):
 def listen_lines(proxy):
     if proxy.kind == "nginx":
         options = "udp reuseport" if proxy.scenario.protocol == "udp" else "reuseport backlog=4096"
+        options += " deferred" if proxy.scenario.defers else ""
         return "\n".join(f"        listen {a}:{p} {options};" for a, p in proxy.targets)
     if proxy.kind == "envoy":
         first, *others = [f"{{ socket_address: {{ address: {a}, port_value: {p} }} }}" for a, p in proxy.targets]
         more = ", ".join(f"{{ address: {other} }}" for other in others)
         return f"    address: {first}\n    additional_addresses: [{more}]"
-    return "\n".join(f"    bind {a}:{p} backlog 4096" for a, p in proxy.targets)
+    defer = " defer-accept" if proxy.scenario.defers else ""
+    return "\n".join(f"    bind {a}:{p} backlog 4096{defer}" for a, p in proxy.targets)
 
 
 def server_lines(proxy):

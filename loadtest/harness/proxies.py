@@ -58,8 +58,8 @@ class Proxy:
         origin = host.origins[self.scenario.service]
         if self.kind == "ringway-many":
             self.command = self._many_command(host, addresses, origin)
-        elif self.kind == "ringway-all":
-            self.command = self._all_command(host, addresses, origin)
+        elif self.kind == "ringway-all" or self.kind in OURS and self.scenario.defers:
+            self.command = self._file_command(host, addresses, origin)
         elif self.kind in OURS and self.backends:
             self.command = self._failures_command(host, addresses)
         elif self.kind in OURS:
@@ -104,8 +104,8 @@ class Proxy:
             file.write("\n".join(lines))
         return [self.binary, "-c", path, "--cores", self.cores(host)]
 
-    def _all_command(self, host, addresses, origin):
-        """The same work with everything on that looks after backends and clients."""
+    def _file_command(self, host, addresses, origin):
+        """The same work by a committed file."""
         words = {"BINDS": ", ".join(f'"{address}:0"' for address in addresses), "ORIGIN": origin}
         path = peers.write(self, host, peers.template_of(self), words)
         return [self.binary, "-c", path, "--cores", self.cores(host)]

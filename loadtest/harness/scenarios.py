@@ -44,6 +44,8 @@ class Scenario:
     backends: int = 1
     routes: int = 0
     twice: bool = False
+    # Connections are accepted with their first bytes.
+    defers: bool = False
     # Words of the peers' settings that are best for this scenario and not for the others.
     settings: dict = field(default_factory=dict)
 
@@ -238,6 +240,16 @@ SCENARIOS = {
             # One port pair per connection: four destinations and four client threads keep the ports from running out.
             addresses=4,
             client_threads=4,
+        ),
+        Scenario(
+            "close-deferred",
+            "the same, and all proxies accept a connection when its first bytes have come",
+            headers=("Connection: close",),
+            proxies=("ringway", "haproxy", "nginx"),
+            unfit=frozenset({"floor", "envoy"}),
+            addresses=4,
+            client_threads=4,
+            defers=True,
         ),
         Scenario(
             "tcp-churn",
