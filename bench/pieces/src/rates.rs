@@ -11,7 +11,7 @@ use crate::piece::{Piece, Work};
 
 /// Places of the table, as many as a limit of its own has.
 const CLIENTS: usize = 128 * 1024;
-/// The clock goes on so much with each turn.
+/// The clock goes on so much with each turn of somebody who may; for who may not it stands still.
 const STEP: u64 = 2_000;
 
 /// The limiter as an exchange asks it.
@@ -31,11 +31,11 @@ pub fn limit(count: u32, key: RateKey) -> RateLimit {
 
 fn take(key: RateKey, count: u32, clients: u32, admitted: bool) -> Work {
     let rates = Rates::new(limit(count, key.clone()), CLIENTS);
-    let mut now = 1_000_000_000;
+    let (mut now, step) = (1_000_000_000, if admitted { STEP } else { 0 });
     // The one admission that there is for who may not.
     let mut turn = 0u32;
     let mut ask = move || {
-        now += STEP;
+        now += step;
         turn = (turn + 1) % clients;
         let client = IpAddr::from((0x0a00_0000 + turn).to_be_bytes());
         let holder = if key == RateKey::All { rates.everybody() } else { rates.client(black_box(client)) };
