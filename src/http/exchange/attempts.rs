@@ -63,10 +63,8 @@ impl Exchange {
                     Err(why) => return Box::pin(self.unplaced(session, why, unavailable)).await,
                 }
             }
-            if let Some(reason) = retry.take() {
-                session.shard.stats.count(reason);
-                self.sent_at = Instant::now();
-            } else if course.has_waited() {
+            let is_retry = retry.take().inspect(|reason| session.shard.stats.count(*reason)).is_some();
+            if course.has_waited() || is_retry {
                 self.sent_at = Instant::now();
             }
             let mut reused = false;
