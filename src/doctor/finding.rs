@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::tree::Unread;
+use crate::config::cores::ranges;
 
 /// How something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,6 +51,15 @@ impl Remedy {
     /// Sets a sysctl, and sets it back.
     pub fn sysctl(name: &str, wanted: impl std::fmt::Display, now: impl std::fmt::Display) -> Self {
         Self::new(format!("sysctl -w {name}=\"{wanted}\""), format!("sysctl -w {name}=\"{now}\""))
+    }
+
+    /// Runs the workers on other cores; `when` says in which case, if not in all.
+    pub fn cores(wanted: &[usize], now: &[usize], when: Option<&str>) -> Self {
+        let when = when.map(|when| format!("   # if {when}")).unwrap_or_default();
+        Self::new(
+            format!("ringway --cores {}{when}", ranges(wanted)),
+            format!("ringway --cores {}", ranges(now)),
+        )
     }
 }
 

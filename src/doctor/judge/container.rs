@@ -52,11 +52,7 @@ pub(super) fn allowed(host: &Host) -> Finding {
     }
     let found = format!("{}, and not {} of --cores", ranges(allowed), ranges(&outside));
     let usable = if inside.is_empty() { allowed } else { &inside };
-    let remedy = Remedy::new(
-        format!("ringway --cores {}", ranges(usable)),
-        format!("ringway --cores {}", ranges(cores)),
-    );
-    ALLOWED.problem(found, remedy)
+    ALLOWED.problem(found, Remedy::cores(usable, cores, None))
 }
 
 #[cfg(test)]

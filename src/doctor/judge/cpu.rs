@@ -81,11 +81,7 @@ pub(super) fn siblings(host: &Host) -> Finding {
     }
     let all: Vec<usize> = host.cpus.keys().copied().collect();
     let found = format!("{} share cores with {}", ranges(&doubled), ranges(&kept));
-    let remedy = Remedy::new(
-        format!("ringway --cores {}   # if latency counts for more than throughput", ranges(&kept)),
-        format!("ringway --cores {}", ranges(&all)),
-    );
-    SIBLINGS.advice(found, remedy)
+    SIBLINGS.advice(found, Remedy::cores(&kept, &all, Some("latency counts for more than throughput")))
 }
 
 /// All workers on one node.

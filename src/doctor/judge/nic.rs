@@ -289,10 +289,7 @@ fn node(host: &Host, nic: &Nic) -> Finding {
     if far.is_empty() {
         return NODE.ok(format!("node {number}, as all workers"));
     }
-    let remedy = Remedy::new(
-        format!("ringway --cores {}", ranges(&near.cores)),
-        format!("ringway --cores {}", ranges(cores)),
-    );
+    let remedy = Remedy::cores(&near.cores, cores, None);
     NODE.advice(format!("node {number}, and workers on {} are not", ranges(&far)), remedy)
 }
 
