@@ -6,6 +6,17 @@ use crate::support::{Acceptor, Backend, Configured, Ringway};
 
 const ARM: &str = "RINGWAY_TEST_PANIC";
 
+/// A client whose request panics: its connection ends, with 500 if there was still time.
+fn panics(ringway: &Ringway, target: &str) {
+    let mut client = ringway.client();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+    match client.response_to("GET") {
+        Ok(response) => assert_eq!((response.status, response.says_close()), (500, true)),
+        Err(failure) => assert!(is_cut(&failure), "{failure:?}"),
+    }
+    client.wait_closed();
+}
+
 #[test]
 fn a_panic_ends_one_connection_only() {
     if !cfg!(debug_assertions) {
@@ -16,13 +27,7 @@ fn a_panic_ends_one_connection_only() {
     let mut bystander = ringway.client();
     assert_eq!(bystander.get("/").text(), "a");
     for count in 1..=3 {
-        let mut client = ringway.client();
-        client.send(b"GET /__ringway_panic HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        match client.response_to("GET") {
-            Ok(response) => assert_eq!((response.status, response.says_close()), (500, true)),
-            Err(failure) => assert!(is_cut(&failure), "{failure:?}"),
-        }
-        client.wait_closed();
+        panics(&ringway, "/__ringway_panic");
         assert_eq!(bystander.get("/").text(), "a");
         assert_eq!(ringway.get("/").text(), "a");
         let stats = ringway.wait_stats("the bystander alone", |stats| stats.gauge("connections_active") == 1);
@@ -75,13 +80,7 @@ fn a_panic_while_a_backend_is_held_leaves_its_place_and_its_connection_to_others
     let mut bystander = ringway.client();
     // More than either worker could lose and still have a place.
     for count in 1..=20 {
-        let mut client = ringway.client();
-        client.send(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        match client.response_to("GET") {
-            Ok(response) => assert_eq!((response.status, response.says_close()), (500, true)),
-            Err(failure) => assert!(is_cut(&failure), "{failure:?}"),
-        }
-        client.wait_closed();
+        panics(&ringway, "/panic");
         assert_eq!(bystander.get("/").text(), "ok");
         assert_eq!(ringway.get("/").text(), "ok");
         ringway.wait_stats("the panic", |stats| stats.counter("connection_panics") == count);
