@@ -50,11 +50,13 @@ impl Bells {
     }
 }
 
-/// The workers that wait for room in one cluster.
+/// Who waits for room in one cluster, over all workers.
 #[derive(Debug)]
 pub struct Callers {
     /// A bit for each worker.
     waiting: Box<[AtomicU64]>,
+    /// How many wait in the lines of all workers.
+    queued: AtomicUsize,
     /// Who is looked at first when somebody is to be rung.
     next: AtomicUsize,
     bells: Arc<Bells>,
@@ -64,12 +66,23 @@ impl Callers {
     /// Nobody waits.
     pub fn new(bells: Arc<Bells>) -> Self {
         let waiting = (0..bells.workers().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Callers { waiting, next: AtomicUsize::new(0), bells }
+        Callers { waiting, queued: AtomicUsize::new(0), next: AtomicUsize::new(0), bells }
     }
 
     /// All workers' bells.
     pub fn bells(&self) -> &Arc<Bells> {
         &self.bells
+    }
+
+    /// One more joins the line of some worker. False when so many wait already.
+    pub fn queue(&self, max: usize) -> bool {
+        let joined = |queued: usize| (queued < max).then(|| queued + 1);
+        self.queued.fetch_update(SeqCst, SeqCst, joined).is_ok()
+    }
+
+    /// One has left its line.
+    pub fn unqueue(&self) {
+        self.queued.fetch_sub(1, SeqCst);
     }
 
     /// Somebody waits on this worker from now on, and the others are asked for what they keep.
@@ -145,6 +158,14 @@ mod tests {
         callers.rests(1);
         callers.ring(0, 3);
         assert!(rung(&bells).is_empty());
+    }
+
+    #[test]
+    fn no_more_join_than_may_wait_on_all_workers() {
+        let callers = Callers::new(Arc::new(Bells::new(2)));
+        assert_eq!([(); 3].map(|()| callers.queue(2)), [true, true, false]);
+        callers.unqueue();
+        assert_eq!((callers.queue(1), callers.queue(2), callers.queue(2)), (false, true, false));
     }
 
     #[test]

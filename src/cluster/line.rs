@@ -27,7 +27,7 @@ pub struct Line {
     next: Cell<u64>,
     /// Those who would take any backend and were not called.
     idle_count: Cell<usize>,
-    /// How many may wait at once.
+    /// How many may wait at once, on all workers.
     max: Cell<usize>,
     /// Some backend has a limit.
     is_limited: Cell<bool>,
@@ -84,8 +84,7 @@ impl Line {
 
     /// Goes by another plan: `max` may wait on all workers together.
     pub(super) fn update(&self, max: usize, is_limited: bool) {
-        let workers = self.callers.bells().workers().max(1);
-        self.max.set(max / workers + usize::from(self.me < max % workers));
+        self.max.set(max);
         self.is_limited.set(is_limited);
     }
 
@@ -190,11 +189,11 @@ impl Line {
         pinned: Option<Rc<Room>>,
         stats: &Arc<WorkerStats>,
     ) -> Option<(Ticket, bool)> {
+        if !self.callers.queue(self.max.get()) {
+            return None;
+        }
         let is_first = {
             let mut waiters = self.waiters.borrow_mut();
-            if waiters.len() >= self.max.get() {
-                return None;
-            }
             self.idle_count.set(self.idle_count.get() + usize::from(pinned.is_none()));
             waiters.insert(
                 self.next.get(),
@@ -331,6 +330,7 @@ impl Drop for Ticket {
             let mut waiters = self.line.waiters.borrow_mut();
             (waiters.remove(&self.number), waiters.is_empty())
         };
+        self.line.callers.unqueue();
         if is_last {
             self.line.has_declined.set(false);
             self.line.callers.rests(self.line.me);

@@ -36,11 +36,13 @@ fn ask(ringway: &Configured, number: usize) -> Option<Waiting> {
 fn fill(ringway: &Configured, max: u64) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let mut refusals = 0;
-    // Whoever comes to a worker whose part of the line is full is refused, so it may take a few more than fit.
     for number in 0..200 {
         match ask(ringway, number) {
             Some(one) => waiting.push(one),
-            None => refusals += 1,
+            None => {
+                assert_eq!(waiting.len() as u64, max, "refused while others may still wait");
+                refusals += 1;
+            }
         }
         let queued = ringway.stats().gauge("queued");
         assert_eq!(queued, waiting.len() as u64);
@@ -77,7 +79,7 @@ fn the_oldest_of_each_worker_goes_first_and_no_worker_waits_for_the_end_of_the_o
     let mut first = occupy(&ringway, &holding);
     let mut waiting = fill(&ringway, 24);
     let worker: HashMap<_, _> = waiting.iter().map(|one| (one.name.clone(), one.worker)).collect();
-    assert_eq!(worker.values().filter(|worker| **worker == 0).count(), 12, "{worker:?}");
+    assert!([0, 1].iter().all(|one| worker.values().any(|worker| worker == one)), "{worker:?}");
     holding.release.send(()).unwrap();
     assert_eq!(first.response().status, 200);
     assert!(waiting.iter_mut().all(|one| one.client.response().status == 200));
