@@ -83,6 +83,8 @@ struct Entry {
     owner: u32,
     /// It is to be reset by whoever waits for it.
     is_severed: bool,
+    /// It failed.
+    is_broken: bool,
     /// An urgent byte has come: a receive may stop in front of it, and a splice always does, with bytes behind it.
     urgent: bool,
 }
@@ -130,6 +132,7 @@ impl Ready {
             self.waiting.drain(..).for_each(Waker::wake);
         } else if let Some(entry) = self.entry(Token::from_number(number)) {
             entry.urgent |= edge.urgent;
+            entry.is_broken |= edge.broken;
             entry.read.tell(edge.readable, edge.read_over);
             entry.write.tell(edge.writable, edge.write_over);
         }
@@ -173,6 +176,12 @@ pub fn register(socket: impl AsFd, ready: bool) -> io::Result<Token> {
 /// True when sending fails at once, as it does when a handshake has failed.
 pub fn is_over(token: Token) -> bool {
     with(|all| Ok(all.entry(token).is_none_or(|entry| entry.write.over))).unwrap_or(true)
+}
+
+/// True when the end of what is received is known to have come, and is no failure.
+pub fn is_ending(token: Token) -> bool {
+    let ends = |entry: &mut Entry| entry.read.over && !entry.is_broken && !entry.is_severed;
+    with(|all| Ok(all.entry(token).is_some_and(ends))).unwrap_or(false)
 }
 
 /// Forgets a connection, whose descriptor is closed next, which takes it out of the set.

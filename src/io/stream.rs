@@ -59,6 +59,11 @@ impl Stream {
         self.note(Direction::Write, socket::transmit(&self.socket, bytes))
     }
 
+    /// Sends what fits of the last bytes; see [`socket::transmit_last`].
+    pub fn transmit_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.note(Direction::Write, socket::transmit_last(&self.socket, bytes))
+    }
+
     /// Moves up to `max` bytes into an empty pipe; see [`Pipe::fill`].
     pub fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
         let outcome = pipe.fill(&self.socket, max);
@@ -95,6 +100,11 @@ impl Stream {
     /// Notes to whom it leads, so that [`ready::sever`] finds it.
     pub fn belongs_to(&self, owner: u32) {
         ready::belongs_to(self.token, owner);
+    }
+
+    /// True when the peer has ended its direction and nothing is broken; bytes may wait in front of that end.
+    pub fn is_ending(&self) -> bool {
+        ready::is_ending(self.token)
     }
 
     /// Tells whether the peer has been silent since the last receive. A pooled connection that is not silent (FIN, RST

@@ -69,6 +69,8 @@ pub struct Flow {
     dry: bool,
     /// A pipe does not get on, so the next receive is a copy.
     stuck: bool,
+    /// The sink's stream ends with this message.
+    ends_sink: bool,
 }
 
 impl Flow {
@@ -107,7 +109,14 @@ impl Flow {
             capped: false,
             dry: false,
             stuck: false,
+            ends_sink: false,
         }
+    }
+
+    /// The sink's stream ends with this message, and its owner sees to that as soon as the message is through: the last bytes
+    /// wait for it, which spares a segment.
+    pub fn end_sink(&mut self) {
+        self.ends_sink = true;
     }
 
     /// True when everything, head and body, has been sent.
@@ -189,7 +198,8 @@ impl Flow {
     ) -> Poll<Result<(), Broken>> {
         let begin = self.received_bytes;
         loop {
-            ready!(self.poll_send(cx, sink))?;
+            let is_last = self.has_its_end(source);
+            ready!(self.poll_send(cx, sink, is_last))?;
             if self.body.is_done() {
                 self.pipe = None;
                 return Poll::Ready(Ok(()));
@@ -203,11 +213,26 @@ impl Flow {
         }
     }
 
+    /// True when the buffer holds all that the sink still gets. What ends with its source has it when the source was seen to
+    /// end and to be empty: then the next receive gets the end.
+    fn has_its_end(&self, source: &Stream) -> bool {
+        match self.body {
+            Body::UntilEnd => self.dry && source.is_ending(),
+            _ => self.ends_sink && self.body.is_done(),
+        }
+    }
+
     /// Sends what is ready, from the buffer or the pipe.
-    fn poll_send(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<(), Broken>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Stream,
+        is_last: bool,
+    ) -> Poll<Result<(), Broken>> {
         while self.sent < self.ready {
             let bytes = self.buffer.as_ref().and_then(|buffer| buffer.filled().get(self.sent..self.ready));
-            match sink.transmit(bytes.unwrap_or_default()) {
+            let bytes = bytes.unwrap_or_default();
+            match if is_last { sink.transmit_last(bytes) } else { sink.transmit(bytes) } {
                 Ok(count) => {
                     self.sent += count;
                     self.sent_bytes += count as u64;

@@ -44,6 +44,8 @@ pub struct Edge {
     pub read_over: bool,
     /// Nothing more can be sent.
     pub write_over: bool,
+    /// It failed, as by a reset.
+    pub broken: bool,
     /// A byte out of band waits among those to be received (`tcp(7)`).
     pub urgent: bool,
 }
@@ -84,6 +86,7 @@ impl Told {
             writable: has(EventFlags::OUT),
             read_over: has(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
             write_over: has(EventFlags::HUP | EventFlags::ERR),
+            broken: has(EventFlags::ERR),
             urgent: has(EventFlags::PRI),
         };
         Some((data.u64(), edge))

@@ -212,6 +212,12 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
+/// The same for the last bytes of a stream, which wait for its end and leave in one segment with it (`send(2)`, MSG_MORE).
+/// The caller announces that end next, or closes.
+pub fn transmit_last(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
+}
+
 /// Announces that nothing more will be sent (FIN after what is queued).
 pub fn shutdown_write(socket: impl AsFd) {
     // A peer that is gone already needs no announcement.

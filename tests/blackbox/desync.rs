@@ -266,10 +266,10 @@ fn bytes_behind_a_response_that_fills_the_buffer_are_never_an_answer() {
             let next = format!("/next/{total}/{warm}");
             client.send(&[get(&format!("/edge/{total}")), get(&next)].concat()).unwrap();
             asked.recv_timeout(PATIENCE).unwrap();
-            ringway.signal(libc::SIGSTOP);
+            ringway.pause();
             go_there.send(()).unwrap();
             said.recv_timeout(PATIENCE).unwrap();
-            ringway.signal(libc::SIGCONT);
+            ringway.resume();
             let edge = client.response();
             assert_eq!(edge.status, 200);
             assert!(edge.body.iter().all(|&byte| byte == b'x'), "{total}, warm: {warm}");

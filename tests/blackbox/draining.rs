@@ -97,7 +97,7 @@ fn what_waits_in_the_accept_queue_when_the_end_begins_is_answered() {
         let backend = Backend::well_behaved("complete");
         let mut ringway = Ringway::options().backends(&[&backend]).cores(cores).start();
         assert_eq!(ringway.get("/").status, 200);
-        ringway.signal(libc::SIGSTOP);
+        ringway.pause();
         let mut clients: Vec<_> = (0..400).map(|_| ringway.client()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
             // All of them at once would be too many for a backend's own queue; the others need none.
@@ -106,7 +106,7 @@ fn what_waits_in_the_accept_queue_when_the_end_begins_is_answered() {
             client.send(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
         }
         ringway.signal(libc::SIGTERM);
-        ringway.signal(libc::SIGCONT);
+        ringway.resume();
         let answers = clients.iter_mut().map(|client| client.response_to("GET"));
         let missing: Vec<_> = answers
             .enumerate()

@@ -1,5 +1,7 @@
-//! What a warm exchange costs the kernel: two poll operations on the ring, few calls, no pipe, no new connection.
+//! What a warm exchange costs the kernel: two poll operations on the ring, few calls, no pipe, no new connection. And the end
+//! of a connection: no segment of its own.
 
+use crate::support::kernel::segments_received;
 use crate::support::tracer::Tracer;
 use crate::support::{Acceptor, Backend, Ringway};
 
@@ -59,4 +61,36 @@ fn a_warm_round_trip_takes_two_ring_operations_and_four_calls() {
     assert!(data <= 4 * EXCHANGES + 20, "{calls:?}");
     let enters = calls.get("io_uring_enter").copied().unwrap_or(0);
     assert!(enters <= 2 * EXCHANGES + EXCHANGES / 10, "{calls:?}");
+}
+
+#[test]
+fn the_end_of_a_last_response_comes_in_the_segment_of_its_last_bytes() {
+    let backend = Backend::well_behaved("a");
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let segments = |_| {
+        let mut client = ringway.client();
+        assert_eq!(client.ask("GET /", "Host: ringway.test\r\nConnection: close\r\n").text(), "a");
+        assert!(client.take_to_end().unwrap().is_empty());
+        segments_received(&client.stream)
+    };
+    // The handshake, the acknowledgement of the request, and the response with its end.
+    assert_eq!((0..20).map(segments).min(), Some(3));
+}
+
+#[test]
+fn an_end_that_has_come_with_the_last_bytes_goes_on_with_them() {
+    let acceptor = Acceptor::new();
+    let ringway = Ringway::options().tcp().backend(&acceptor.place).json().start();
+    let (mut client, mut backend) = acceptor.tunnel(&ringway);
+    for (from, to) in [(0, 1), (1, 0)] {
+        let sides = [&mut *client, &mut backend];
+        let before = segments_received(&sides[to].stream);
+        // It sees both at once when it goes on.
+        ringway.pause();
+        sides[from].send(b"bye").unwrap();
+        sides[from].finish();
+        ringway.resume();
+        assert_eq!(sides[to].take_to_end().unwrap(), b"bye");
+        assert_eq!(segments_received(&sides[to].stream) - before, 1, "to {to}");
+    }
 }

@@ -45,12 +45,12 @@ fn stand_still(mode: &str, response_timeout: &str) {
     let load = Load::start(ringway.address(), &[(Work::Get, 6), (Work::GetOnce, CLIENTS - 6)]);
     load.wait_more(300);
     let before = ringway.stats();
-    ringway.signal(libc::SIGSTOP);
+    ringway.pause();
     let stopped = Instant::now();
     // It is the time that counts here.
     assert!(within(STILL, || None::<()>).is_none());
     let still = stopped.elapsed();
-    ringway.signal(libc::SIGCONT);
+    ringway.resume();
     let resumed = Instant::now();
     load.wait_more(300);
     while resumed.elapsed() < Duration::from_secs(1) {

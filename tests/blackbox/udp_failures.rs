@@ -295,11 +295,11 @@ fn what_a_full_queue_loses_is_counted() {
     let backend = DatagramBackend::silent();
     let ringway = udp_options(&[backend.address]).start();
     let client = DatagramClient::new(ringway.address());
-    ringway.signal(libc::SIGSTOP);
+    ringway.pause();
     for _ in 0..SENT {
         client.send(&[b'x'; 30_000]);
     }
-    ringway.signal(libc::SIGCONT);
+    ringway.resume();
     // The loss is told with the next datagram that finds room.
     let all = |stats: &Stats| {
         client.send(b"next");

@@ -64,14 +64,20 @@ impl Exchange {
             return Box::pin(self.tunnel(session, lease, buffer)).await;
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
-            Ok(mut download) => match self.relay_response(session, &mut lease, &mut download).await {
-                // Without a length it is whole only if its end was no reset.
-                Ok(()) if self.upload_reset && !response.body.is_delimited() => {
-                    Err((Fault::upstream(Phase::Response, Kind::Died), true))
+            Ok(mut download) => {
+                // Bytes that nobody will read would make the close a reset, which takes back what was not sent yet.
+                if !response.keep_alive && session.client.has_been_silent() {
+                    download.end_sink();
                 }
-                Ok(()) => Ok(Remains::behind(download, &mut lease)),
-                Err(fault) => Err((fault, download.has_sent())),
-            },
+                match self.relay_response(session, &mut lease, &mut download).await {
+                    // Without a length it is whole only if its end was no reset.
+                    Ok(()) if self.upload_reset && !response.body.is_delimited() => {
+                        Err((Fault::upstream(Phase::Response, Kind::Died), true))
+                    }
+                    Ok(()) => Ok(Remains::behind(download, &mut lease)),
+                    Err(fault) => Err((fault, download.has_sent())),
+                }
+            }
             Err(_) => Err((Fault::upstream(Phase::Response, Kind::Malformed), false)),
         };
         if !matches!(outcome, Err((_, false))) {

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::WaitOptions;
 
 fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
@@ -19,6 +20,13 @@ pub(crate) fn signal(pid: u32, signal: libc::c_int) {
     let pid = libc::pid_t::try_from(pid).unwrap();
     // SAFETY: kill takes two integers and touches no memory of ours.
     checked(unsafe { libc::kill(pid, signal) }).unwrap();
+}
+
+/// Waits until all threads of the process `pid`, a child, stand still after a `SIGSTOP`.
+pub(crate) fn wait_stopped(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(libc::pid_t::try_from(pid).unwrap());
+    let (_, status) = rustix::process::waitpid(pid, WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped(), "{status:?}");
 }
 
 /// Makes `command` start with at most `count` descriptors, soft and hard.
@@ -151,6 +159,18 @@ pub(crate) fn cut_datagrams(socket: &UdpSocket, size: u16) {
     let (socket, value) = (socket.as_raw_fd(), (&raw const size).cast());
     // SAFETY: the pointer is to a live integer of the length given.
     checked(unsafe { libc::setsockopt(socket, libc::SOL_UDP, libc::UDP_SEGMENT, value, length) }).unwrap();
+}
+
+/// How many segments `stream` has received, those without bytes included (`tcp(7)`, TCP_INFO).
+pub(crate) fn segments_received(stream: &TcpStream) -> u32 {
+    // SAFETY: a tcp_info is plain integers, for which all zeroes is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap();
+    let (socket, place) = (stream.as_raw_fd(), (&raw mut info).cast());
+    // SAFETY: both pointers are to live values; the length says how much room there is.
+    checked(unsafe { libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length) })
+        .unwrap();
+    info.tcpi_segs_in
 }
 
 /// Makes the coming close of `stream` a reset.

@@ -244,6 +244,16 @@ impl Ringway {
         kernel::signal(self.child.id(), signal);
     }
 
+    /// Lets it stand still, all its threads, until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+        kernel::wait_stopped(self.child.id());
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     /// Asks for the statistics; the binary must have been started with [`Options::json`].
     pub(crate) fn stats(&self) -> Stats {
         let known = self.lines().len();
