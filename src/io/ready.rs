@@ -261,6 +261,14 @@ pub fn met_its_end(token: Token, direction: Direction) {
     });
 }
 
+/// A call has failed.
+pub fn has_failed(token: Token) {
+    let _ = with(|all| {
+        all.entry(token).into_iter().for_each(|entry| entry.is_broken = true);
+        Ok(())
+    });
+}
+
 /// A receive got less than it asked for, or a splice nothing: then the queue is empty, unless there are urgent bytes.
 pub fn seems_empty(token: Token) {
     let _ = with(|all| {

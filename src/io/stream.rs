@@ -35,10 +35,14 @@ impl Stream {
         Ok(Stream { socket, token })
     }
 
-    /// Remembers that a call has met an empty or a full queue.
+    /// Remembers that a call has met an empty or a full queue, or a failure, which the kernel tells only once.
     fn note<T>(&self, direction: Direction, outcome: io::Result<T>) -> io::Result<T> {
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            ready::met_its_end(self.token, direction);
+        match &outcome {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready::met_its_end(self.token, direction);
+            }
+            Err(_) => ready::has_failed(self.token),
         }
         outcome
     }
@@ -59,9 +63,9 @@ impl Stream {
         self.note(Direction::Write, socket::transmit(&self.socket, bytes))
     }
 
-    /// Sends what fits of the last bytes; see [`socket::transmit_last`].
-    pub fn transmit_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.note(Direction::Write, socket::transmit_last(&self.socket, bytes))
+    /// The same when something follows at once; see [`socket::transmit_more`].
+    pub fn transmit_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.note(Direction::Write, socket::transmit_more(&self.socket, bytes))
     }
 
     /// Moves up to `max` bytes into an empty pipe; see [`Pipe::fill`].

@@ -106,7 +106,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     let text = format!("unix:{}", path.display());
     let endpoint = UnixPath::parse(&text).and_then(Result::ok).map(Endpoint::Unix);
     let endpoint = endpoint.ok_or(io::ErrorKind::InvalidInput)?;
-    match socket::start_connect(&endpoint, None) {
+    match socket::start_connect(&endpoint, None, false) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         // Somebody accepts, or would if its queue were not full.

@@ -77,7 +77,8 @@ impl Flow {
     /// A flow whose buffer begins with `head` finished bytes, followed by raw bytes of the body.
     pub fn new(buffer: Buffer, head: usize, body: Body) -> Result<Self, Broken> {
         let capped = buffer.is_full();
-        let mut flow = Flow { raw: head, ready: head, capped, ..Flow::bare(Some(buffer), body) };
+        let mut flow =
+            Flow { raw: head, ready: head, capped, dry: !capped, ..Flow::bare(Some(buffer), body) };
         flow.digest()?;
         flow.whole = flow.body.is_done();
         Ok(flow)
@@ -232,7 +233,7 @@ impl Flow {
         while self.sent < self.ready {
             let bytes = self.buffer.as_ref().and_then(|buffer| buffer.filled().get(self.sent..self.ready));
             let bytes = bytes.unwrap_or_default();
-            match if is_last { sink.transmit_last(bytes) } else { sink.transmit(bytes) } {
+            match if is_last { sink.transmit_more(bytes) } else { sink.transmit(bytes) } {
                 Ok(count) => {
                     self.sent += count;
                     self.sent_bytes += count as u64;

@@ -109,14 +109,27 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> 
     Ok((socket, peer.and_then(|address| SocketAddr::try_from(address).ok())))
 }
 
+/// Acknowledges what is received together with what is sent next, as long as that comes soon (`tcp(7)`, TCP_QUICKACK). Before
+/// a connect this spares the handshake its last segment, so it is only for who speaks first.
+pub fn acknowledge_lazily(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket, false)?)
+}
+
 /// Starts a handshake, from an address of this host if one is given. `Ok(true)` when it is already done, `Ok(false)`
 /// when the socket becomes writable at its end (then ask [`connect_result`]). A UNIX socket whose accept queue is
-/// full refuses at once, with `WouldBlock`.
-pub fn start_connect(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<(OwnedFd, bool)> {
+/// full refuses at once, with `WouldBlock`. Who `speaks_first` sends something as soon as it is done.
+pub fn start_connect(
+    endpoint: &Endpoint,
+    source: Option<IpAddr>,
+    speaks_first: bool,
+) -> io::Result<(OwnedFd, bool)> {
     let (socket, outcome) = match endpoint {
         Endpoint::Inet(address) => {
             let socket = inet_socket(Transport::Tcp, address.is_ipv4())?;
             sockopt::set_tcp_nodelay(&socket, true)?;
+            if speaks_first {
+                acknowledge_lazily(&socket)?;
+            }
             if let Some(source) = source {
                 bind_source(&socket, source)?;
             }
@@ -212,9 +225,9 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
-/// The same for the last bytes of a stream, which wait for its end and leave in one segment with it (`send(2)`, MSG_MORE).
-/// The caller announces that end next, or closes.
-pub fn transmit_last(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+/// The same for bytes behind which something follows at once, more of them or the end of the stream: they leave in one
+/// segment with it (`send(2)`, MSG_MORE).
+pub fn transmit_more(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
 }
 

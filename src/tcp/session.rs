@@ -5,6 +5,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -60,7 +61,7 @@ impl Seeker for Connection {
 struct Opened {
     attempt: Attempt,
     lease: Lease,
-    /// What came behind the client's PROXY protocol header; boxed, since mostly nothing did.
+    /// What the client has said before there was a backend to tell it; boxed, since it is there for a moment only.
     ahead: Option<Box<Buffer>>,
 }
 
@@ -108,7 +109,10 @@ impl Session {
                 return None;
             }
         }
-        match self.connect().await {
+        if ahead.is_none() {
+            ahead = self.first_bytes().ok()?.map(Box::new);
+        }
+        match self.connect(ahead.is_some()).await {
             Ok((attempt, lease)) => Some(Opened { attempt, lease, ahead }),
             // Everything ends, or the client has gone away.
             Err(Kind::Cut | Kind::Died) => {
@@ -122,8 +126,27 @@ impl Session {
         }
     }
 
-    /// Tries one backend after the other.
-    async fn connect(&mut self) -> Result<(Attempt, Lease), Kind> {
+    /// What the client has said already; mostly it has, as it has waited to be accepted.
+    fn first_bytes(&mut self) -> io::Result<Option<Buffer>> {
+        let Connection { shard, stream, .. } = &mut self.connection;
+        let mut buffer = shard.buffers.take_small();
+        match stream.receive(buffer.space()) {
+            Ok(count) => {
+                buffer.grow(count);
+                shard.stats.add(Count::ClientReceivedBytes, count as u64);
+                Ok(Some(buffer).filter(|buffer| !buffer.is_empty()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => {
+                shard.stats.count(Count::FaultClientAborted);
+                stream.abort();
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries one backend after the other. `speaks_first` when bytes of the client are at hand.
+    async fn connect(&mut self, speaks_first: bool) -> Result<(Attempt, Lease), Kind> {
         let missing = Fault::upstream(Phase::Connect, Kind::Missing);
         let setup = Rc::clone(&self.connection.setup);
         let cluster = self.connection.plan().and_then(|plan| plan.cluster).ok_or(missing.kind)?;
@@ -151,7 +174,7 @@ impl Session {
                 continue;
             };
             let greeting = greeting(plan, *client, stream);
-            let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting };
+            let call = Call { alarm, timeout: shard.timeouts().connect, greeting: &greeting, speaks_first };
             let fault = match connect(&attempt, call).await {
                 Ok(upstream) => {
                     // There is nothing else to see from here.

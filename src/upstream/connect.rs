@@ -25,6 +25,8 @@ pub struct Call<'a> {
     pub timeout: Duration,
     /// What the connection begins with: a PROXY protocol header, or nothing.
     pub greeting: &'a [u8],
+    /// Something follows at once.
+    pub speaks_first: bool,
 }
 
 /// Tries the backend's endpoints in turn. Dropping it closes the half-made connection.
@@ -46,7 +48,7 @@ pub async fn connect(attempt: &Attempt, call: Call<'_>) -> Result<Stream, Fault>
 }
 
 async fn connect_to(backend: &Backend, endpoint: &Endpoint, call: Call<'_>) -> Result<Stream, Fault> {
-    let (socket, done) = start(backend, endpoint)?;
+    let (socket, done) = start(backend, endpoint, call.speaks_first)?;
     let mut stream = Stream::connecting(socket).map_err(fault)?;
     if !done {
         call.alarm.set(call.timeout);
@@ -58,20 +60,24 @@ async fn connect_to(backend: &Backend, endpoint: &Endpoint, call: Call<'_>) -> R
             Err(Ring::Cut) => return Err(Fault::local(Phase::Connect, Kind::Cut)),
         }
     }
-    // A fresh socket's queue is empty, so what does not fit at once means that the connection is dead already.
-    match call.greeting.is_empty()
-        || stream.transmit(call.greeting).is_ok_and(|sent| sent == call.greeting.len())
-    {
+    match greet(&mut stream, call) {
         true => Ok(stream),
         false => Err(Fault::upstream(Phase::Connect, Kind::Died)),
     }
 }
 
+/// A fresh socket's queue is empty, so what does not fit at once means that the connection is dead already.
+fn greet(stream: &mut Stream, call: Call<'_>) -> bool {
+    let Call { greeting, speaks_first, .. } = call;
+    let send = if speaks_first { Stream::transmit_more } else { Stream::transmit };
+    greeting.is_empty() || send(stream, greeting).is_ok_and(|sent| sent == greeting.len())
+}
+
 /// Starts a handshake from the first local address that has a port left.
-fn start(backend: &Backend, endpoint: &Endpoint) -> Result<(OwnedFd, bool), Fault> {
+fn start(backend: &Backend, endpoint: &Endpoint, speaks_first: bool) -> Result<(OwnedFd, bool), Fault> {
     let mut last = Fault::upstream(Phase::Connect, Kind::Exhausted);
     for source in backend.sources().toward(endpoint) {
-        match socket::start_connect(endpoint, source) {
+        match socket::start_connect(endpoint, source, speaks_first) {
             Ok(started) => return Ok(started),
             Err(error) => last = fault(error),
         }

@@ -93,7 +93,7 @@ pub(super) async fn make(subject: &Subject, tries: Vec<Try>, stage: &mut Stage) 
 }
 
 async fn connect(endpoint: &Endpoint, source: Option<IpAddr>) -> Result<Stream, Miss> {
-    let (socket, _) = socket::start_connect(endpoint, source).map_err(miss)?;
+    let (socket, _) = socket::start_connect(endpoint, source, false).map_err(miss)?;
     socket::reset_on_close(&socket);
     Ok(match endpoint {
         Endpoint::Inet(_) => {

@@ -168,7 +168,7 @@ impl Exchange {
         let seat = backend.seat().ok_or(Fault::upstream(Phase::Connect, Kind::Full))?;
         let greeting = greeting(plan, session.origin, &session.client);
         let timeout = session.shard.timeouts().connect;
-        let call = Call { alarm: &session.alarm, timeout, greeting: &greeting };
+        let call = Call { alarm: &session.alarm, timeout, greeting: &greeting, speaks_first: true };
         let stream = connect(attempt, call).await?;
         Ok(Lease::new((stream, seat), Rc::clone(backend), false).for_client(speaks_for))
     }
