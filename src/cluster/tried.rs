@@ -118,4 +118,21 @@ mod tests {
         (0..2).for_each(|_| tried.repeat());
         assert!(tried.is_exhausted());
     }
+
+    #[test]
+    fn a_turn_is_over_with_the_attempt_unless_that_was_none() {
+        let mut tried = Tried::new(4);
+        let mut turns = vec![tried.is_in_turn()];
+        tried.comes_in_turn();
+        turns.push(tried.is_in_turn());
+        tried.add(7);
+        turns.push(tried.is_in_turn());
+        tried.take_back();
+        turns.push(tried.is_in_turn());
+        tried.add(8);
+        tried.add(9);
+        tried.take_back();
+        turns.push(tried.is_in_turn());
+        assert_eq!(turns, [false, true, false, true, false]);
+    }
 }

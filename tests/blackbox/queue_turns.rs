@@ -46,6 +46,21 @@ fn who_waits_for_another_backend_does_not_stand_in_the_way() {
     wait_over(&ringway);
 }
 
+/// Which backends were tried is forgotten when a reload puts others into their places.
+#[test]
+fn who_waits_through_a_reload_may_go_to_the_backend_in_the_place_of_a_tried_one() {
+    let (holding, _frail, ringway) = full_and_frail("queue_timeout = \"1h\"");
+    let mut first = occupy(&ringway, &holding);
+    let mut second = stand_in_line(&ringway, 1, DIE);
+    let other = Backend::well_behaved("other");
+    let backends = format!("\"{}\", \"{}\"", holding.backend.place, other.place);
+    ringway.reload(&text("queue_timeout = \"1h\"\nbalance = \"first\"", &backends));
+    assert_eq!(second.response().text(), "other");
+    holding.release.send(()).unwrap();
+    assert_eq!(first.response().text(), "done");
+    wait_over(&ringway);
+}
+
 /// 503 says that nothing was done, which is not known once a backend has had the request.
 #[test]
 fn who_was_sent_to_a_backend_and_waits_in_vain_is_told_of_that() {
