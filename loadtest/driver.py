@@ -47,6 +47,8 @@ def build(options, kinds):
     tools = {"origin": "ringway-loadtest", "client": "ringway-loadtest"}
     if "floor" in kinds:
         tools["relay_floor"] = "ringway-bench"
+    if kinds & proxies.RELAYS - {"floor"}:
+        tools["relay_ring"] = "ringway-bench"
     steps = [tools]
     if kinds & proxies.OURS and not options.builds:
         # On its own: built together with the tools, crates they share would get the tools' features too.
@@ -86,7 +88,8 @@ def line_up(scenario, kinds, built, builds, peers):
         elif kind in proxies.OURS:
             field.append(Proxy(kind, kind, builds[0][1], scenario))
         else:
-            field.append(Proxy(kind, kind, built["relay_floor"] if kind == "floor" else peers.get(kind), scenario))
+            relay = built.get("relay_floor" if kind == "floor" else "relay_ring")
+            field.append(Proxy(kind, kind, relay if kind in proxies.RELAYS else peers.get(kind), scenario))
     if scenario.twice:
         first = field[0]
         field = [Proxy(f"{first.name}-{letter}", first.kind, first.binary, scenario) for letter in "ab"]

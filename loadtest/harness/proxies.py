@@ -7,10 +7,12 @@ import socket
 from . import exchanges, peers, processes
 from .processes import Failed
 
-KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "direct")
+KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "relay-set", "relay-poll", "relay-posted", "relay-ring", "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
+# Blind relays of bench/.
+RELAYS = frozenset({"floor"} | {kind for kind in KINDS if kind.startswith("relay-")})
 # What needs no program of others.
-WITHOUT_PEER = OURS | {"floor", "direct"}
+WITHOUT_PEER = OURS | RELAYS | {"direct"}
 _START_ATTEMPTS = 3
 
 
@@ -64,8 +66,9 @@ class Proxy:
             self.command = self._failures_command(host, addresses)
         elif self.kind in OURS:
             self.command = self._ringway_command(host, addresses, origin)
-        elif self.kind == "floor":
-            self.command = [self.binary, f"{addresses[0]}:0", origin, "--core", str(host.proxy_core)]
+        elif self.kind in RELAYS:
+            discipline = [] if self.kind == "floor" else ["--io", self.kind.removeprefix("relay-")]
+            self.command = [self.binary, f"{addresses[0]}:0", origin, *discipline, "--core", str(host.proxy_core)]
         else:
             port = free_port(addresses[0], self.scenario.protocol)
             self.targets = [(address, port) for address in addresses]
@@ -74,11 +77,11 @@ class Proxy:
         try:
             if self.kind in OURS:
                 self.targets = self._await_log(log_path, r"^ready\b", rf"listening on ([\d.]+):(\d+) mode={self.scenario.protocol}")
-            elif self.kind == "floor":
+            elif self.kind in RELAYS:
                 self.targets = self._await_log(log_path, r"^ready\b", r"ready on ([\d.]+):(\d+)")
             else:
                 processes.wait_until(lambda: all(map(self._accepts, self.targets)), self.child, self.name)
-            if len(self.targets) != len(addresses) and self.kind != "floor":
+            if len(self.targets) != len(addresses) and self.kind not in RELAYS:
                 raise Failed(f"{self.name} listens on {self.targets}, not on each of {addresses}")
         except Failed as failure:
             raise Failed(f"{failure}\n{processes.read(log_path).strip()[-1500:]}") from failure
