@@ -7,10 +7,12 @@ import socket
 from . import exchanges, peers, processes
 from .processes import Failed
 
-KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "relay-set", "relay-poll", "relay-posted", "relay-ring", "direct")
+# Blind relays on the runtime of ringway, by their discipline of I/O and what less the ring is set up with.
+BLIND = tuple(f"relay-{way}{ring}" for way in ("set", "poll", "posted", "ring") for ring in ("", "-coop", "-plain"))
+KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", *BLIND, "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
 # Blind relays of bench/.
-RELAYS = frozenset({"floor"} | {kind for kind in KINDS if kind.startswith("relay-")})
+RELAYS = frozenset({"floor", *BLIND})
 # What needs no program of others.
 WITHOUT_PEER = OURS | RELAYS | {"direct"}
 _START_ATTEMPTS = 3
@@ -67,8 +69,8 @@ class Proxy:
         elif self.kind in OURS:
             self.command = self._ringway_command(host, addresses, origin)
         elif self.kind in RELAYS:
-            discipline = [] if self.kind == "floor" else ["--io", self.kind.removeprefix("relay-")]
-            self.command = [self.binary, f"{addresses[0]}:0", origin, *discipline, "--core", str(host.proxy_core)]
+            options = [word for pair in zip(("--io", "--ring"), self.kind.split("-")[1:]) for word in pair]
+            self.command = [self.binary, f"{addresses[0]}:0", origin, *options, "--core", str(host.proxy_core)]
         else:
             port = free_port(addresses[0], self.scenario.protocol)
             self.targets = [(address, port) for address in addresses]

@@ -9,7 +9,8 @@ pub enum RingFlags {
     DeferTaskrun,
     /// `COOP_TASKRUN` (Linux 5.19): no interrupt for a completion while the worker runs.
     CoopTaskrun,
-    /// None of them: works everywhere, costs about 40 % more CPU per request.
+    /// None of them: works everywhere. An operation for each wait would cost up to twice the CPU (`bench/experiments.md`);
+    /// connections share one, so that they hardly notice.
     Plain,
 }
 

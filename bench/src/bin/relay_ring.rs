@@ -4,12 +4,15 @@
 //! One task for a client connection and its upstream connection, strictly in turn: receive from the client, send upstream,
 //! receive from upstream, send to the client. Nothing is parsed. For messages that fit into one buffer and one send.
 //!
-//! `relay_ring LISTEN UPSTREAM --io set|poll|posted|ring [--core N]`; `ready on ADDR:PORT` on stderr means it accepts.
+//! `relay_ring LISTEN UPSTREAM --io set|poll|posted|ring [--ring defer|coop|plain] [--core N]`; `ready on ADDR:PORT` on stderr
+//! means it accepts.
 //!
 //! * `set`: all connections in one edge-triggered set that the ring polls; direct calls. This is ringway's own.
 //! * `poll`: a poll operation on the ring for each wait; direct calls.
 //! * `posted`: a receive operation on the ring, whose buffer the kernel has meanwhile; direct sends.
 //! * `ring`: receive and send are operations on the ring.
+//!
+//! `--ring` sets the ring up with less than the best this kernel offers: `coop` (`COOP_TASKRUN`) or `plain` (no flags).
 
 use std::{
     error::Error,
@@ -26,11 +29,16 @@ use monoio::{
 use ringway::{
     addr::Endpoint,
     io::{ready, stream::Stream, watch::Watch},
-    sys::{descriptor::Descriptor, ring, socket},
+    sys::{
+        descriptor::Descriptor,
+        ring::{self, RingFlags},
+        socket,
+    },
 };
 
 const BUFFER_BYTES: usize = 16 * 1024;
-const USAGE: &str = "usage: relay_ring LISTEN UPSTREAM --io set|poll|posted|ring [--core N]";
+const USAGE: &str =
+    "usage: relay_ring LISTEN UPSTREAM --io set|poll|posted|ring [--ring defer|coop|plain] [--core N]";
 
 /// How the relay waits, receives and sends.
 #[derive(Clone, Copy)]
@@ -161,15 +169,23 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, discipline: Discipl
     }
 }
 
+/// What follows `--name`.
+fn option<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
+    words.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| &*pair[1])
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (listen, upstream, name, core) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [listen, upstream, "--io", name] => (listen, upstream, name, None),
-        [listen, upstream, "--io", name, "--core", core] => (listen, upstream, name, Some(core)),
-        _ => return Err(USAGE.into()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, upstream, options @ ..] = &words[..] else { return Err(USAGE.into()) };
+    let discipline = option(options, "--io").and_then(Discipline::named).ok_or(USAGE)?;
+    let flags = match option(options, "--ring") {
+        None => ring::probe()?,
+        Some("defer") => RingFlags::DeferTaskrun,
+        Some("coop") => RingFlags::CoopTaskrun,
+        Some("plain") => RingFlags::Plain,
+        Some(_) => return Err(USAGE.into()),
     };
-    let discipline = Discipline::named(name).ok_or(USAGE)?;
-    if let Some(core) = core {
+    if let Some(core) = option(options, "--core") {
         let mut cores = rustix::thread::CpuSet::new();
         cores.set(core.parse()?);
         rustix::thread::sched_setaffinity(None, &cores)?;
@@ -177,8 +193,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
     let upstream = upstream.parse()?;
-    let builder = ring::probe()?.builder();
-    let mut runtime = RuntimeBuilder::<IoUringDriver>::new().uring_builder(builder).build()?;
+    let mut runtime = RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags.builder()).build()?;
     eprintln!("ready on {}", listener.local_addr()?);
     Ok(runtime.block_on(accept(listener, upstream, discipline))?)
 }

@@ -14,7 +14,7 @@ const VERSION: Subject =
     Subject { name: "kernel", why: "Ringway needs Linux 5.11, and its cheapest kind of ring Linux 6.1" };
 const RING: Subject = Subject {
     name: "io_uring",
-    why: "every worker waits on a ring; with the wrong flags a request costs about 40 % more CPU",
+    why: "every worker waits on a ring; without one there is no service, and with older flags each wait interrupts its worker",
 };
 const SWITCH: Subject = Subject {
     name: "kernel.io_uring_disabled",
