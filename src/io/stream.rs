@@ -106,6 +106,12 @@ impl Stream {
         ready::belongs_to(self.token, owner);
     }
 
+    /// The first bytes have ended the handshake of [`socket::start_connect`]; what comes now is acknowledged as usual.
+    pub fn has_spoken_first(&self) {
+        // A UNIX socket has no such option, and no such delay.
+        let _ = socket::acknowledge_at_once(&self.socket, true);
+    }
+
     /// True when the peer has ended its direction and nothing is broken; bytes may wait in front of that end.
     pub fn is_ending(&self) -> bool {
         ready::is_ending(self.token)

@@ -69,7 +69,9 @@ pub struct Flow {
     dry: bool,
     /// A pipe does not get on, so the next receive is a copy.
     stuck: bool,
-    /// The sink's stream ends with this message.
+    /// The sink's stream begins with this message.
+    opens_sink: bool,
+    /// It ends with this message.
     ends_sink: bool,
 }
 
@@ -110,8 +112,14 @@ impl Flow {
             capped: false,
             dry: false,
             stuck: false,
+            opens_sink: false,
             ends_sink: false,
         }
+    }
+
+    /// The sink was connected as by one who speaks first, and these are the bytes.
+    pub fn open_sink(&mut self) {
+        self.opens_sink = true;
     }
 
     /// The sink's stream ends with this message, and its owner sees to that as soon as the message is through: the last bytes
@@ -160,6 +168,7 @@ impl Flow {
     pub fn rewind(&mut self) {
         self.sent = 0;
         self.touched = false;
+        self.opens_sink = false;
     }
 
     /// Bytes received and sent since the last call.
@@ -237,6 +246,9 @@ impl Flow {
                 Ok(count) => {
                     self.sent += count;
                     self.sent_bytes += count as u64;
+                    if self.opens_sink && !self.touched {
+                        sink.has_spoken_first();
+                    }
                     self.touched = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(sink.poll_writable(cx)),

@@ -109,15 +109,17 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> 
     Ok((socket, peer.and_then(|address| SocketAddr::try_from(address).ok())))
 }
 
-/// Acknowledges what is received together with what is sent next, as long as that comes soon (`tcp(7)`, TCP_QUICKACK). Before
-/// a connect this spares the handshake its last segment, so it is only for who speaks first.
-pub fn acknowledge_lazily(socket: impl AsFd) -> io::Result<()> {
-    Ok(sockopt::set_tcp_quickack(socket, false)?)
+/// Whether what is received is acknowledged at once for now, or together with what is sent next as long as that comes soon
+/// (`tcp(7)`, TCP_QUICKACK).
+pub fn acknowledge_at_once(socket: impl AsFd, at_once: bool) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket, at_once)?)
 }
 
 /// Starts a handshake, from an address of this host if one is given. `Ok(true)` when it is already done, `Ok(false)`
 /// when the socket becomes writable at its end (then ask [`connect_result`]). A UNIX socket whose accept queue is
-/// full refuses at once, with `WouldBlock`. Who `speaks_first` sends something as soon as it is done.
+/// full refuses at once, with `WouldBlock`. Who `speaks_first` sends something as soon as it is done, which then is the last
+/// segment of the handshake, and has the peer acknowledged at once again after that: one that waits for acknowledgements
+/// (Nagle, RFC 896) would wait for each.
 pub fn start_connect(
     endpoint: &Endpoint,
     source: Option<IpAddr>,
@@ -128,7 +130,7 @@ pub fn start_connect(
             let socket = inet_socket(Transport::Tcp, address.is_ipv4())?;
             sockopt::set_tcp_nodelay(&socket, true)?;
             if speaks_first {
-                acknowledge_lazily(&socket)?;
+                acknowledge_at_once(&socket, false)?;
             }
             if let Some(source) = source {
                 bind_source(&socket, source)?;

@@ -215,10 +215,11 @@ impl Session {
         let Opened { lease, ahead, .. } = self.opened.as_mut()?;
         #[cfg(debug_assertions)]
         ahead.iter().for_each(|ahead| panic_on_greeting(ahead.filled()));
-        let up = match ahead.take() {
-            Some(ahead) => Flow::new(*ahead, 0, Body::UntilEnd).ok()?,
-            None => Flow::empty(Body::UntilEnd),
-        };
+        let mut up = Flow::empty(Body::UntilEnd);
+        if let Some(ahead) = ahead.take() {
+            up = Flow::new(*ahead, 0, Body::UntilEnd).ok()?;
+            up.open_sink();
+        }
         let (upstream, backend) = lease.parts()?;
         shard.stats.count(Count::Tunnels);
         let _held = shard.stats.hold_here(Level::TunnelsActive);
