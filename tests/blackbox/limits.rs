@@ -226,13 +226,11 @@ fn a_reload_changes_the_limit_under_way() {
     wait_over(&ringway);
 }
 
-/// Connections that are open are reused no longer until there are as few as there may be.
-#[test]
-fn a_limit_on_connections_that_is_lowered_holds_under_load() {
+fn lower_the_limit(workers: usize) {
     let backend = Backend::well_behaved("ok");
     let keys =
         |limit: u32| text("", &format!("max_connections = {limit}\nqueue_timeout = \"1h\""), &backend.place);
-    let ringway = Configured::start(2, &keys(8));
+    let ringway = Configured::start(workers, &keys(8));
     let (address, over) = (ringway.address(), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> = (0..12)
         .map(|_| {
@@ -251,6 +249,13 @@ fn a_limit_on_connections_that_is_lowered_holds_under_load() {
     over.store(true, Relaxed);
     clients.into_iter().for_each(|client| client.join().unwrap());
     wait_over(&ringway);
+}
+
+/// Connections that are open are reused no longer until there are as few as there may be, also when nobody else wants them.
+#[test]
+fn a_limit_on_connections_that_is_lowered_holds_under_load() {
+    lower_the_limit(1);
+    lower_the_limit(2);
 }
 
 /// What is still in progress at a backend that has left counts when it is back.
