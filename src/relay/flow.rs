@@ -45,6 +45,17 @@ pub struct Supplies<'a> {
     pub stats: &'a WorkerStats,
 }
 
+/// What the sink has had of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Nothing.
+    Untouched,
+    /// Nothing, and its stream begins with the message.
+    Opening,
+    /// Something.
+    Touched,
+}
+
 /// One direction of one message.
 pub struct Flow {
     body: Body,
@@ -62,16 +73,14 @@ pub struct Flow {
     bulk: bool,
     received_bytes: u64,
     sent_bytes: u64,
-    touched: bool,
+    start: Start,
     /// The last receive got all it had asked for, so there may be more in the socket.
     capped: bool,
     /// The last receive has emptied the source: its readiness comes before the next one.
     dry: bool,
     /// A pipe does not get on, so the next receive is a copy.
     stuck: bool,
-    /// The sink's stream begins with this message.
-    opens_sink: bool,
-    /// It ends with this message.
+    /// The sink's stream ends with this message.
     ends_sink: bool,
 }
 
@@ -108,18 +117,17 @@ impl Flow {
             bulk: false,
             received_bytes: 0,
             sent_bytes: 0,
-            touched: false,
+            start: Start::Untouched,
             capped: false,
             dry: false,
             stuck: false,
-            opens_sink: false,
             ends_sink: false,
         }
     }
 
     /// The sink was connected as by one who speaks first, and these are the bytes.
     pub fn open_sink(&mut self) {
-        self.opens_sink = true;
+        self.start = Start::Opening;
     }
 
     /// The sink's stream ends with this message, and its owner sees to that as soon as the message is through: the last bytes
@@ -140,7 +148,7 @@ impl Flow {
 
     /// True once anything has been handed to the sink.
     pub fn has_sent(&self) -> bool {
-        self.touched
+        self.start == Start::Touched
     }
 
     /// True while bytes are at hand that the sink does not take.
@@ -167,8 +175,7 @@ impl Flow {
     /// nothing.
     pub fn rewind(&mut self) {
         self.sent = 0;
-        self.touched = false;
-        self.opens_sink = false;
+        self.start = Start::Untouched;
     }
 
     /// Bytes received and sent since the last call.
@@ -246,10 +253,9 @@ impl Flow {
                 Ok(count) => {
                     self.sent += count;
                     self.sent_bytes += count as u64;
-                    if self.opens_sink && !self.touched {
+                    if std::mem::replace(&mut self.start, Start::Touched) == Start::Opening {
                         sink.has_spoken_first();
                     }
-                    self.touched = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(sink.poll_writable(cx)),
                 Err(error) => return Poll::Ready(Err(Broken::Sink(error.kind()))),

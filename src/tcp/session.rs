@@ -215,11 +215,7 @@ impl Session {
         let Opened { lease, ahead, .. } = self.opened.as_mut()?;
         #[cfg(debug_assertions)]
         ahead.iter().for_each(|ahead| panic_on_greeting(ahead.filled()));
-        let mut up = Flow::empty(Body::UntilEnd);
-        if let Some(ahead) = ahead.take() {
-            up = Flow::new(*ahead, 0, Body::UntilEnd).ok()?;
-            up.open_sink();
-        }
+        let up = upward(ahead.take())?;
         let (upstream, backend) = lease.parts()?;
         shard.stats.count(Count::Tunnels);
         let _held = shard.stats.hold_here(Level::TunnelsActive);
@@ -263,6 +259,15 @@ impl Session {
         lease.abort();
         client.abort();
     }
+}
+
+/// The flow from a client that has said something already, or nothing yet. Not inside the tunnel's future, which would keep
+/// a place for it for as long as it lives.
+fn upward(ahead: Option<Box<Buffer>>) -> Option<Flow> {
+    let Some(ahead) = ahead else { return Some(Flow::empty(Body::UntilEnd)) };
+    let mut up = Flow::new(*ahead, 0, Body::UntilEnd).ok()?;
+    up.open_sink();
+    Some(up)
 }
 
 /// The suite's way to see a panic contained while a backend's place and connection are held: these bytes behind a PROXY
