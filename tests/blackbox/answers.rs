@@ -370,3 +370,28 @@ fn a_stream_that_pauses_after_its_late_upload_is_not_cut() {
         assert_eq!(backend.last().whole().bytes, b"helloworld");
     }
 }
+
+/// What nobody reads any more makes the close a reset, and the answer has to have left before.
+#[test]
+fn a_last_answer_arrives_though_its_client_has_said_more_meanwhile() {
+    let ((asked_here, asked), (said_here, said), (go_on, gate)) = (channel(), channel(), gate());
+    let backend = Backend::scripted(move |connection| {
+        if connection.request().is_some() {
+            asked_here.send(()).unwrap();
+            wait(&gate);
+            connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole");
+            said_here.send(()).unwrap();
+        }
+    });
+    let ringway = Ringway::in_front_of(&[&backend]);
+    let mut client = ringway.client();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    // It finds both at once when it goes on.
+    ringway.pause();
+    client.send(b"\r\n").unwrap();
+    go_on.send(()).unwrap();
+    said.recv_timeout(PATIENCE).unwrap();
+    ringway.resume();
+    assert_eq!(client.response().text(), "whole");
+}

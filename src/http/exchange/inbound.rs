@@ -65,8 +65,7 @@ impl Exchange {
         }
         let outcome = match Flow::new(buffer, head, response.body.clone()) {
             Ok(mut download) => {
-                // Bytes that nobody will read would make the close a reset, which takes back what was not sent yet.
-                if !response.keep_alive && session.client.has_been_silent() {
+                if !response.keep_alive {
                     download.end_sink();
                 }
                 match self.relay_response(session, &mut lease, &mut download).await {
@@ -159,7 +158,11 @@ impl Exchange {
         match (response.keep_alive, uploaded && session.inbox.is_none()) {
             (true, _) if uploaded => Next::KeepAlive,
             // A client that wanted to go on may have sent its next request already.
-            (_, true) if !self.request.keep_alive => Next::Close,
+            (_, true) if !self.request.keep_alive => {
+                // What waits for the end leaves now: if the client has said more meanwhile, the close is a reset.
+                session.client.shutdown_write();
+                Next::Close
+            }
             _ => Next::Linger,
         }
     }
