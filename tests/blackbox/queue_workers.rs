@@ -72,10 +72,15 @@ fn no_more_wait_at_two_workers_than_may_wait_at_all() {
     }
 }
 
-#[test]
-fn the_oldest_of_each_worker_goes_first_and_no_worker_waits_for_the_end_of_the_other() {
+/// One request or one connection at a time, as `limit` says.
+fn take_turns(limit: &str) {
     let holding = Holding::start();
-    let ringway = Configured::start(2, &one("queue_max = 24\nqueue_timeout = \"1h\"", &holding));
+    let text = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\n{limit} = 1\nqueue_max = 24\nqueue_timeout = \"1h\"\n\
+         backend = [\"{}\"]\n",
+        holding.backend.place
+    );
+    let ringway = Configured::start(2, &text);
     let mut first = occupy(&ringway, &holding);
     let mut waiting = fill(&ringway, 24);
     let worker: HashMap<_, _> = waiting.iter().map(|one| (one.name.clone(), one.worker)).collect();
@@ -91,6 +96,12 @@ fn the_oldest_of_each_worker_goes_first_and_no_worker_waits_for_the_end_of_the_o
     }
     // Each fourth place goes to the others, so both are served in the first half.
     let half: Vec<_> = asked[..12].iter().map(|name| worker[name]).collect();
-    assert!(half.contains(&0) && half.contains(&1), "{half:?}");
+    assert!(half.contains(&0) && half.contains(&1), "{limit}: {half:?}");
     wait_over(&ringway);
+}
+
+#[test]
+fn the_oldest_of_each_worker_goes_first_and_no_worker_waits_for_the_end_of_the_other() {
+    take_turns("max_requests");
+    take_turns("max_connections");
 }
