@@ -180,7 +180,7 @@ pub fn is_over(token: Token) -> bool {
 
 /// True when the end of what is received is known to have come, and is no failure.
 pub fn is_ending(token: Token) -> bool {
-    let ends = |entry: &mut Entry| entry.read.over && !entry.is_broken && !entry.is_severed;
+    let ends = |entry: &mut Entry| entry.read.over && !entry.is_broken;
     with(|all| Ok(all.entry(token).is_some_and(ends))).unwrap_or(false)
 }
 
@@ -215,7 +215,7 @@ pub fn belongs_to(token: Token, owner: u32) {
 pub fn sever(owner: u32) {
     let _ = with(|all| {
         for entry in all.entries.iter_mut().filter(|entry| entry.owner == owner) {
-            entry.is_severed = true;
+            (entry.is_severed, entry.is_broken) = (true, true);
             entry.read.tell(true, true);
             entry.write.tell(true, true);
         }
