@@ -2,7 +2,7 @@
 //!
 //! Built on the control thread, at start and for every reload, and handed over by message. Immutable.
 
-use std::{hash::BuildHasher, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc, time::Duration};
 
 use crate::{
     admission::Admission,
@@ -114,10 +114,13 @@ fn affinity(cluster: &ClusterPlan, limit: Duration, before: Option<&Blueprint>) 
             let seed = std::hash::RandomState::new().hash_one(&cluster.name);
             Affinity::new(AFFINITY_CLIENTS, limit, seed)
         }
-        Some((old, table)) => table.moved(|place| {
-            let name = &old.backends.get(place)?.name;
-            cluster.backends.iter().position(|backend| backend.name == *name)
-        }),
+        Some((old, table)) => {
+            let places = cluster.backends.iter().enumerate().map(|(place, backend)| (&backend.name, place));
+            let places: HashMap<_, _> = places.collect();
+            let moved: Vec<_> =
+                old.backends.iter().map(|backend| places.get(&backend.name).copied()).collect();
+            table.moved(&moved)
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Kind {
     Silent,
     /// Not valid HTTP.
     Malformed,
+    /// More than is allowed.
+    TooLarge,
     /// Nobody left to ask.
     Missing,
     /// Everybody who is left has all it may have.
@@ -88,13 +90,14 @@ impl Fault {
         match (self.side, self.phase, self.kind) {
             (Side::Client, _, Kind::Silent) => Count::FaultClientTimeout,
             (Side::Client, _, Kind::Malformed) => Count::FaultClientMalformed,
+            (Side::Client, _, Kind::TooLarge) => Count::FaultClientTooLarge,
             (Side::Client, ..) => Count::FaultClientAborted,
             (Side::Upstream, _, Kind::Missing | Kind::Full) => Count::FaultNoBackend,
             (Side::Upstream, Phase::Connect, Kind::Exhausted) => Count::FaultPortsExhausted,
             (Side::Upstream, Phase::Connect, Kind::Silent) => Count::FaultUpstreamConnectTimeout,
             (Side::Upstream, Phase::Connect, _) => Count::FaultUpstreamConnect,
             (Side::Upstream, _, Kind::Silent) => Count::FaultUpstreamTimeout,
-            (Side::Upstream, _, Kind::Malformed) => Count::FaultUpstreamMalformed,
+            (Side::Upstream, _, Kind::Malformed | Kind::TooLarge) => Count::FaultUpstreamMalformed,
             (Side::Upstream, ..) => Count::FaultUpstreamReset,
             (Side::Local, ..) => Count::FaultLocal,
         }

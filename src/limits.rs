@@ -58,7 +58,8 @@ pub const FINDINGS_MAX: usize = 1024;
 /// What a probe looks through in the body of a response, or of what a script is answered, in bytes.
 pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Wanted capacity of a pipe for `splice(2)`: 64 KiB and 1 MiB both cost 1.6 times as much per MiB.
+/// Wanted capacity of a pipe for `splice(2)`: with 64 KiB a MiB costs 1.9 times as much CPU, with 1 MiB 1.1 times
+/// (`bench/experiments/pipes`).
 pub const PIPE_BYTES: usize = 256 * 1024;
 
 /// Pipes a worker may have in use; streams beyond that are copied. The kernel gives an unprivileged user
@@ -68,7 +69,8 @@ pub const PIPES_MAX: usize = 96;
 /// Free pipes a worker keeps.
 pub const PIPES_KEPT_MAX: usize = 32;
 
-/// Bytes still to come from which splicing beats copying.
+/// Bytes still to come from which a body is spliced. At 16 KiB neither that nor copying is shown to be cheaper (1.00, 0.85 to
+/// 1.51: `bench/experiments/bodies`); a prototype was cheaper splicing it.
 pub const SPLICE_BYTES_MIN: u64 = 12 * 1024;
 
 /// Bytes one stream may move before others get their turn.
@@ -96,14 +98,14 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(900);
 /// Commands that may wait in a worker's mailbox.
 pub const MAILBOX_MAX: usize = 1024;
 
-/// Idle upstream connections a worker keeps for one backend.
-pub const IDLE_PER_BACKEND_MAX: usize = 1024;
+/// Idle upstream connections a worker keeps for one backend: as many as are in use at once by 4 096 clients.
+pub const IDLE_PER_BACKEND_MAX: usize = 4096;
 
 /// Interim (1xx) responses that may come before a final one.
 pub const INTERIM_MAX: usize = 32;
 
 /// Exchanges in a row that one connection may have without giving way to others.
-pub const EXCHANGES_PER_TURN_MAX: usize = 32;
+pub const EXCHANGES_PER_TURN_MAX: u32 = 32;
 
 /// Clients a cluster can remember by their addresses, at 8 bytes each.
 pub const AFFINITY_CLIENTS: usize = 256 * 1024;

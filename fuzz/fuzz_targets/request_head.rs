@@ -41,7 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn rewrite(bytes: &[u8], found: Found, policy: HeaderPolicy, out: &mut Vec<u8>) -> Result<Request, Refusal> {
-    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
+    let origin =
+        Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None, body_max: None };
     request::rewrite(bytes, found, origin, out)
 }
 

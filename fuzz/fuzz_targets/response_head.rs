@@ -41,7 +41,8 @@ static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
 fn request(head: &str) -> Request {
     let found = Scan::default().advance(head.as_bytes()).expect("no fault").expect("a whole head");
     let policy = HeaderPolicy::default();
-    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
+    let origin =
+        Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None, body_max: None };
     request::rewrite(head.as_bytes(), found, origin, &mut Vec::new()).expect("a valid request")
 }
 

@@ -176,17 +176,18 @@ mod tests {
     fn workers_that_count_at_once_never_let_too_many_in() {
         const CLIENTS: usize = 6;
         let (census, open) = (&Census::new(WAYS), &[const { AtomicU32::new(0) }; CLIENTS]);
+        let entered = &AtomicU32::new(0);
         thread::scope(|scope| {
             for worker in 0..4usize {
                 scope.spawn(move || {
-                    let (mut held, mut entered) = (Vec::new(), 0);
+                    let mut held = Vec::new();
                     for step in 0..60_000usize {
-                        let number = step.wrapping_mul(worker * 2 + 7) % CLIENTS;
+                        let number = (worker + step) % CLIENTS;
                         match census.enter(client(number as u32), max(3)) {
                             Entry::Counted(counted) => {
                                 assert!(open[number].fetch_add(1, SeqCst) < 3, "too many");
                                 held.push((number, counted));
-                                entered += 1;
+                                entered.fetch_add(1, SeqCst);
                             }
                             // Who comes twice in one instant may get two places, and then there is no room for a moment.
                             Entry::Refused | Entry::Uncounted => {}
@@ -200,10 +201,11 @@ mod tests {
                     for (number, _counted) in held {
                         open[number].fetch_sub(1, SeqCst);
                     }
-                    assert!(entered > 0, "nobody came in");
                 });
             }
         });
+        // A worker alone may find every place taken by others that the system has stopped in the midst.
+        assert!(entered.load(SeqCst) > 1_000, "hardly anybody came in");
         assert_eq!(census.connections(), 0);
     }
 

@@ -3,6 +3,8 @@
 //! Pure. Words of 64 bits, and above them levels in which a bit says that the word below has any: three levels
 //! reach 262 144 numbers.
 
+use super::steps::step;
+
 /// A set of the numbers below a fixed length.
 #[derive(Debug, Clone)]
 pub struct BitSet {
@@ -76,6 +78,7 @@ impl BitSet {
     pub fn next(&self, from: usize) -> Option<usize> {
         let (mut height, mut at) = (0, from);
         loop {
+            step();
             let word = self.levels.get(height)?.get(at >> 6)?;
             let rest = word & (u64::MAX << (at & 63));
             if rest != 0 {
@@ -86,6 +89,7 @@ impl BitSet {
             height += 1;
         }
         for level in self.levels.get(..height)?.iter().rev() {
+            step();
             at = (at << 6) | level.get(at)?.trailing_zeros() as usize;
         }
         Some(at)

@@ -128,6 +128,34 @@ mod tests {
         }
     }
 
+    /// The part of the slots that change hands although their owner stays, when one of so many leaves the plan.
+    fn strays(set: usize, count: usize) -> f64 {
+        let names: Vec<_> = (0..count).map(|number| format!("10.{set}.1.{number}:80")).collect();
+        let members: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let (mut rest, left) = (members.clone(), members[set % count].0);
+        rest.retain(|(name, _)| *name != left);
+        let (before, after) = (Maglev::build(&members, SLOTS_DEFAULT), Maglev::build(&rest, SLOTS_DEFAULT));
+        let strays = (0..SLOTS_DEFAULT).filter(|slot| {
+            let owner = members[before.owner(*slot).unwrap()].0;
+            owner != left && owner != rest[after.owner(*slot).unwrap()].0
+        });
+        strays.count() as f64 / SLOTS_DEFAULT as f64
+    }
+
+    /// A table that is filled anew gives away the slots of the one that left, and a few more: whoever takes one of those
+    /// does not take another one later. There is no exact bound, as it is a matter of the names. With these it is less
+    /// than half a percent on average, and two percent at the worst. None at all change hands when one is only down:
+    /// then the table stays.
+    #[test]
+    fn few_others_slots_change_hands_when_one_leaves_the_plan() {
+        for count in [3, 5, 10, 20, 50] {
+            let strays: Vec<f64> = (0..40).map(|set| strays(set, count)).collect();
+            let average = strays.iter().sum::<f64>() / strays.len() as f64;
+            let worst = strays.iter().copied().fold(0.0, f64::max);
+            assert!(average < 0.005 && worst < 0.02, "{count}: {average} on average, {worst} at the worst");
+        }
+    }
+
     #[test]
     fn nobody_is_left_out() {
         assert!(counts(&[65_535, 1, 1]).iter().all(|count| *count > 0));

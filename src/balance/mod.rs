@@ -23,6 +23,7 @@ pub mod round_robin;
 pub mod selector;
 pub mod shares;
 pub mod spill;
+mod steps;
 mod tier;
 pub mod tournament;
 pub mod warmup;

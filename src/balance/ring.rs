@@ -212,10 +212,13 @@ mod tests {
         assert_eq!(Ring::build(&[]).enter(5), 0);
     }
 
+    /// What libketama's 160 points each can give, exactly, by the arcs. Where points lie is as good as chance, so the shares
+    /// deviate from the fair one by 1/√160, which is 8 %: the standard deviation is within ten percent, and so are four in
+    /// five backends. It is not true of every one: the worst of these 400 has a fifth too much or too little. Who needs them
+    /// closer together has Maglev, or a bounded load.
     #[test]
-    fn equal_backends_are_balanced_within_ten_percent() {
-        // Exactly, by the arcs: over many sets of names, the standard deviation from the fair share.
-        let mut sum = 0.0;
+    fn equal_backends_are_balanced_within_ten_percent_on_the_whole() {
+        let mut deviations = Vec::new();
         for set in 0..40 {
             let servers: Vec<String> = (0..10).map(|number| format!("10.{set}.1.{number}:80")).collect();
             let ring = Ring::build(&servers.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
@@ -228,10 +231,13 @@ mod tests {
             }
             arcs[ring.owner(0).unwrap()] += f64::from(u32::MAX - before);
             let fair = f64::from(u32::MAX) / 10.0;
-            sum += arcs.iter().map(|arc| (arc / fair - 1.0).powi(2)).sum::<f64>() / 10.0;
+            deviations.extend(arcs.map(|arc| arc / fair - 1.0));
         }
-        let deviation = (sum / 40.0).sqrt();
-        assert!(deviation < 0.1, "{deviation}");
+        let count = deviations.len() as f64;
+        let standard = (deviations.iter().map(|deviation| deviation.powi(2)).sum::<f64>() / count).sqrt();
+        let within = deviations.iter().filter(|deviation| deviation.abs() <= 0.1).count() as f64 / count;
+        let worst = deviations.iter().fold(0f64, |worst, deviation| worst.max(deviation.abs()));
+        assert!(standard < 0.1 && within >= 0.8 && worst < 0.25, "{standard}, {within}, {worst}");
     }
 
     proptest! {

@@ -178,7 +178,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::balance::layout::{Member, Spec};
+    use crate::balance::{
+        layout::{Member, Spec},
+        steps::tests::taken_by,
+    };
 
     fn members(weights: &[u16], backups: usize) -> Vec<Member> {
         let primaries = weights.len().saturating_sub(backups);
@@ -340,6 +343,34 @@ mod tests {
             assert_eq!(picks, [2; 9], "{algorithm:?}");
             new.set_full(1, false);
             assert!((0..9).any(|number| new.pick(request(&new, number)) == Some(1)), "{algorithm:?}");
+        }
+    }
+
+    /// Promise 37, counted and not timed: a tree is climbed and descended at most a few times, whoever is left. What the
+    /// dead cost beyond that is memory that is not in the cache: the next one alive is farther away.
+    #[test]
+    fn a_pick_takes_few_steps_however_many_are_dead() {
+        const BACKENDS: usize = 4_096;
+        /// Three times the height of a binary tree over all of them.
+        const STEPS_MAX: usize = 3 * 13;
+        for algorithm in Algorithm::ALL {
+            let layout = Arc::new(Layout::new(&Spec::new(algorithm, members(&[1; BACKENDS], 0))));
+            for one_in in [1, 2, 100, BACKENDS] {
+                let mut selector = Selector::new(layout.clone(), 7, 0);
+                let lives = |index: usize| index % one_in == one_in / 2;
+                for index in (0..BACKENDS).filter(|index| !lives(*index)) {
+                    selector.set_fitness(index, Fitness::Ailing, 0);
+                }
+                let steps = (0..1_000).map(|number| {
+                    let request = request(&selector, number);
+                    let (steps, picked) = taken_by(|| selector.pick(request));
+                    assert!(picked.is_some_and(lives), "{algorithm:?}: {picked:?}");
+                    steps
+                });
+                let most = steps.max().unwrap();
+                let told = format!("{algorithm:?}: {most} steps while one in {one_in} is alive");
+                assert!((1..=STEPS_MAX).contains(&most), "{told}");
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! Pure. A Fenwick tree of partial sums. Which one a number falls to depends on the weights alone, never on the
 //! order in which they were set, so every worker and every instance agrees.
 
+use super::steps::step;
+
 /// Weights and their sums.
 #[derive(Debug, Clone)]
 pub struct Shares {
@@ -47,6 +49,7 @@ impl Shares {
         }
         let (mut at, mut rest, mut stride) = (0, number, self.stride);
         while stride > 0 {
+            step();
             if let Some(sum) = self.sums.get(at + stride)
                 && *sum <= rest
             {

@@ -2,6 +2,8 @@
 //!
 //! Pure. A match between two is replayed only when one of them changes; a tie goes to the lower place.
 
+use super::steps::step;
+
 /// The key of someone who does not take part.
 pub const ABSENT: u128 = u128::MAX;
 
@@ -57,6 +59,7 @@ impl Tournament {
 
     /// Decides the match at `node` anew.
     fn play(&mut self, node: usize) -> Option<u32> {
+        step();
         let left = self.winners.get(2 * node).copied()?;
         let right = self.winners.get(2 * node + 1).copied()?;
         let winner = if self.key(right as usize) < self.key(left as usize) { right } else { left };

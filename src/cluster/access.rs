@@ -37,12 +37,17 @@ impl Cluster {
 
     /// A place in the line of those who wait for room, at any backend or at the one at this place. `None` when too
     /// many wait.
-    pub fn join_line(&self, pinned: Option<usize>, stats: &Arc<WorkerStats>) -> Option<Ticket> {
+    pub fn join_line(
+        &self,
+        pinned: Option<usize>,
+        where_it_stood: Option<u64>,
+        stats: &Arc<WorkerStats>,
+    ) -> Option<Ticket> {
         let members = self.members.borrow();
         let pinned = pinned.and_then(|place| members.backends.get(place));
         let pinned = pinned.map(|backend| Rc::clone(backend.room()));
         drop(members);
-        let (ticket, is_first) = self.line.join(pinned, stats)?;
+        let (ticket, is_first) = self.line.join(pinned, where_it_stood, stats)?;
         // What was given back before that rang for nobody, and what was declined is free.
         if is_first || self.line.has_declined() {
             self.look_for_room();

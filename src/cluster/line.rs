@@ -182,26 +182,26 @@ impl Line {
         self.refresh(tell);
     }
 
-    /// A place at the end of the line, for a request that would take any backend or only the one it is `pinned` to, and
-    /// whether it is the first one. `None` when too many wait.
+    /// A place in the line, for a request that would take any backend or only the one it is `pinned` to, and whether nobody
+    /// else has one: at the end, or, for one that was called and lost its backend again, `where_it_stood`. `None` when
+    /// too many wait.
     pub(super) fn join(
         self: &Rc<Self>,
         pinned: Option<Rc<Room>>,
+        where_it_stood: Option<u64>,
         stats: &Arc<WorkerStats>,
     ) -> Option<(Ticket, bool)> {
         if !self.callers.queue(self.max.get()) {
             return None;
         }
-        let is_first = {
-            let mut waiters = self.waiters.borrow_mut();
-            self.idle_count.set(self.idle_count.get() + usize::from(pinned.is_none()));
-            waiters.insert(
-                self.next.get(),
-                Waiter { pinned, call: Call::None, waker: None, declined: Vec::new() },
-            );
-            waiters.len() == 1
-        };
-        let number = self.next.replace(self.next.get().wrapping_add(1));
+        let mut waiters = self.waiters.borrow_mut();
+        self.idle_count.set(self.idle_count.get() + usize::from(pinned.is_none()));
+        let free = |number: &u64| *number < self.next.get() && !waiters.contains_key(number);
+        let number =
+            where_it_stood.filter(free).unwrap_or_else(|| self.next.replace(self.next.get().wrapping_add(1)));
+        waiters.insert(number, Waiter { pinned, call: Call::None, waker: None, declined: Vec::new() });
+        let is_first = waiters.len() == 1;
+        drop(waiters);
         let ticket = Ticket { line: Rc::clone(self), number, _held: stats.hold(Level::Queued) };
         if is_first {
             self.callers.waits(self.me);
@@ -310,6 +310,20 @@ impl Ticket {
         Poll::Pending
     }
 
+    /// Where it stands among those of its line, for [`Line::join`].
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// It goes to this one. If it was called there, what became free is its own: the next one is not called for that.
+    pub fn goes_to(&self, room: &Rc<Room>) {
+        if let Some(waiter) = self.line.waiters.borrow_mut().get_mut(&self.number)
+            && matches!(&waiter.call, Call::Answered(Some(called)) if Rc::ptr_eq(called, room))
+        {
+            waiter.call = Call::Answered(None);
+        }
+    }
+
     /// The place, in its cluster, of the backend it is pinned to; `None` when that has left, or there is none.
     pub fn pinned(&self) -> Option<usize> {
         self.line.waiters.borrow().get(&self.number)?.pinned.as_ref()?.index.get()
@@ -350,3 +364,7 @@ impl Drop for Ticket {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

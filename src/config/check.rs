@@ -13,6 +13,7 @@ mod listeners;
 mod reach;
 mod requests;
 mod routes;
+mod sticky;
 mod usage;
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};

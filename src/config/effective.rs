@@ -7,7 +7,7 @@ mod cluster;
 mod health;
 mod write;
 
-use self::write::{Tree, table, text, texts};
+use self::write::{Tree, size, table, text, texts};
 pub(super) use self::write::{to_json, to_toml};
 use super::{
     Checked, cores, meaning,
@@ -99,6 +99,7 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         defer_accept,
         down_text,
         admission,
+        request_body_max,
     } = listener;
     let cluster = cluster.and_then(|cluster| plan.clusters.get(cluster));
     table([
@@ -110,13 +111,24 @@ fn listener_table(plan: &Plan, listener: &ListenerPlan) -> Tree {
         ("socket_mode", endpoint.inet().is_none().then(|| Tree::Text(format!("{socket_mode:o}")))),
         ("defer_accept", (*mode != Mode::Udp && endpoint.inet().is_some()).then(|| (*defer_accept).into())),
         ("down_text", (*mode == Mode::Tcp).then(|| text(down_text))),
+        ("request_body_max", (*mode == Mode::Http).then(|| size(*request_body_max))),
     ])
     .and(self::admission::keys(admission))
 }
 
 fn route_table(plan: &Plan, index: usize, route: &RoutePlan) -> Tree {
-    let RoutePlan { name, hosts, path, methods, headers, action, rewrite, response_timeout, admission } =
-        route;
+    let RoutePlan {
+        name,
+        hosts,
+        path,
+        methods,
+        headers,
+        action,
+        rewrite,
+        response_timeout,
+        request_body_max,
+        admission,
+    } = route;
     let listeners = plan.listeners.iter().filter(|listener| listener.routes.contains(&index));
     let host = |host: &HostMatch| match host {
         HostMatch::Exact(host) => text(host),
@@ -143,6 +155,7 @@ fn route_table(plan: &Plan, index: usize, route: &RoutePlan) -> Tree {
         (path_key, path),
         ("method", (!methods.is_empty()).then(|| texts(methods))),
         ("response_timeout", response_timeout.map(Tree::from)),
+        ("request_body_max", request_body_max.map(size)),
         ("strip_prefix", strip.then_some(Tree::Boolean(true))),
         ("replace_prefix", rewrite.prefix.as_ref().filter(|_| !strip).map(text)),
         ("remove_request_header", remove_request),

@@ -9,12 +9,12 @@ use std::{net::IpAddr, time::Duration};
 
 use self::number::{
     Attempts, Budget, Failures, FinalStatus, Jitter, Limit, PerClient, PerSecond, Percent, Port, Queue,
-    Ratio, RedirectStatus, Requests, Turns,
+    Ratio, RedirectStatus, Requests, Size, Turns,
 };
 pub(super) use self::number::{BoundedLoad, Burst};
 pub(super) use self::value::{
     BackendItem, Balance, FieldValue, HashKeyItem, Name, NetworkList, Permissions, RateKeyItem, SecretKey,
-    Statuses,
+    Statuses, StickyItem,
 };
 use super::{
     plan::{
@@ -64,10 +64,12 @@ tables! {
         accept_proxy: NetworkList,
         /// Permissions of the UNIX sockets, octal.
         socket_mode: Permissions = "666",
-        /// Whether a connection is accepted only when its first bytes have come (`TCP_DEFER_ACCEPT`), which saves a wake-up for each. One that stays silent is accepted some seconds late. Not for protocols in which the server speaks first.
+        /// Whether a connection is accepted only when its first bytes have come (`TCP_DEFER_ACCEPT`), which saves a wake-up for each. One that stays silent is accepted some seconds late. Not for protocols in which the server speaks first, and refused for UDP and UNIX sockets.
         defer_accept: bool = false,
         /// What a client of a TCP listener is told when there is no backend for it; empty says nothing.
         down_text: String = "Server is down\n",
+        /// Bytes of content that a request may have: `"64KiB"`, `"10MiB"`; `"0B"` has no limit. A larger one is answered with 413, at once if it says its length, else when it has become too large.
+        request_body_max: Size = "0B",
         /// Only clients from these networks may come in: `10.0.0.0/8`, `::1` or `all`. Connections of others are reset, their datagrams dropped.
         allow: NetworkList,
         /// Clients from these networks may not come in, even if they are allowed.
@@ -90,7 +92,7 @@ tables! {
         balance: Balance = "round-robin",
         /// What `ip-hash`, `ring` and `maglev` hash: `client-address`, `path`, `{ header = "…" }`, `{ cookie = "…" }` or `{ query = "…" }`.
         hash_key: HashKeyItem = "client-address",
-        /// How far a backend's load may exceed the average before `ip-hash`, `ring` and `maglev` pass it over: 1.25 is a quarter more. Without it nobody is passed over.
+        /// How far a backend's load may exceed the average before `ip-hash`, `ring` and `maglev` pass it over: 1.25 is a quarter more. Each worker counts what it has sent itself. Without it nobody is passed over.
         bounded_load: BoundedLoad,
         /// How long a backend that has come back grows into its share; `0s` gives it all at once.
         slow_start: Duration = "0s",
@@ -98,8 +100,8 @@ tables! {
         send_proxy: Version,
         /// Local addresses that connections to the backends are made from, in turns; each has its own ports.
         source: List<IpAddr>,
-        /// Keeps a client with its backend.
-        sticky: Sticky,
+        /// Keeps a client with its backend: `client-address` by its address, for three hours after its last connection or request; a table says it in full, or keeps it by a cookie.
+        sticky: StickyItem,
         /// When failing live requests take a backend out, and for how long.
         circuit: Circuit,
         /// What becomes of the work at a backend that goes down or is ejected: `keep` lets it go on as far as it can, `close` resets its connections and ends its UDP flows; `auto` keeps connections, and gives UDP flows another backend with their next datagram.
@@ -296,6 +298,8 @@ tables! {
         remove_response_header: List<String>,
         /// In place of `defaults.response_timeout`; `0s` waits for ever.
         response_timeout: Duration,
+        /// In place of the listener's `request_body_max`; `"0B"` has no limit.
+        request_body_max: Size,
         /// Only clients from these networks may ask: `10.0.0.0/8`, `::1` or `all`. Others are answered 403.
         allow: NetworkList,
         /// Clients from these networks may not ask, even if they are allowed.

@@ -8,7 +8,7 @@ pub mod cluster;
 pub mod health;
 pub mod route;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, sync::Arc, time::Duration};
 
 pub use self::{
     admission::AdmissionPlan,
@@ -62,15 +62,14 @@ pub struct ListenerPlan {
     pub down_text: Arc<str>,
     /// Which connections, flows or requests it takes.
     pub admission: AdmissionPlan,
+    /// Bytes of content that a request may have; HTTP only.
+    pub request_body_max: Option<NonZeroU64>,
 }
 
 impl ListenerPlan {
     /// True when the sockets of one are those of the other.
     pub fn is_bound_like(&self, other: &ListenerPlan) -> bool {
-        self.name == other.name
-            && self.endpoint == other.endpoint
-            && self.mode == other.mode
-            && self.defer_accept == other.defer_accept
+        self.name == other.name && self.endpoint == other.endpoint && self.mode == other.mode
     }
 }
 
@@ -182,6 +181,7 @@ impl Plan {
                 defer_accept: false,
                 down_text: DOWN_TEXT.into(),
                 admission: AdmissionPlan::default(),
+                request_body_max: None,
             }],
             routes: Vec::new(),
             clusters: vec![ClusterPlan {

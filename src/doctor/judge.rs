@@ -16,17 +16,17 @@ use super::{
     tree::{Cause, Reading, Unread},
 };
 
-/// Everything, in the order of effect.
+/// Everything, in the order of `tuning/README.md`.
 pub fn all(host: &Host) -> Vec<Finding> {
     let mut findings = vec![kernel::version(host), kernel::ring(host), kernel::switch(host)];
     findings.extend([container::quota(host), container::allowed(host)]);
     findings.extend([limits::descriptors(host), limits::memlock(host)]);
     findings.extend(nic::all(host));
     findings.extend([cpu::governor(host), cpu::siblings(host), cpu::nodes(host)]);
-    findings.extend([sockets::somaxconn(host), sockets::syn_backlog(host), sockets::port_range(host)]);
+    findings.extend([sockets::conntrack(host), limits::pipe_pages(host), limits::pipe_size(host)]);
+    findings.extend([sockets::port_range(host), sockets::somaxconn(host), sockets::syn_backlog(host)]);
     findings.extend([sockets::receive_max(host), sockets::send_max(host)]);
-    findings.extend([limits::pipe_pages(host), limits::pipe_size(host)]);
-    findings.extend([sockets::conntrack(host), sockets::migrate(host), kernel::huge_pages(host)]);
+    findings.extend([sockets::migrate(host), kernel::huge_pages(host)]);
     findings
 }
 

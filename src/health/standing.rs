@@ -82,7 +82,7 @@ impl Failure {
             (_, _, Kind::Cut | Kind::Missing | Kind::Full | Kind::Exhausted) => None,
             (_, Phase::Connect, _) => Some(Failure::Connect),
             (_, _, Kind::Silent) => Some(Failure::Timeout),
-            (_, _, Kind::Malformed) => Some(Failure::Malformed),
+            (_, _, Kind::Malformed | Kind::TooLarge) => Some(Failure::Malformed),
             (_, Phase::Request, Kind::Died) if reused => None,
             (_, _, Kind::Died) => Some(Failure::Reset),
         }

@@ -24,9 +24,9 @@ use super::{
 use crate::{
     cluster::attempt::Attempt,
     config::plan::{RoutePlan, route::Action},
-    fault::Fault,
+    fault::{Fault, Phase},
     io::alarm,
-    relay::flow::Flow,
+    relay::{body::Wrong, flow::Flow},
     shard::Wish,
     stats::names::{Count, Level, Refusal},
 };
@@ -78,6 +78,7 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Result<Wish, 
         local: local.as_deref().unwrap_or_default(),
         policy: session.shard.headers(),
         routes: session.setup.blueprint.routes(session.listener),
+        body_max: session.setup.plan().listeners.get(session.listener).and_then(|plan| plan.request_body_max),
     };
     let request = request::rewrite(head, found, origin, &mut scratch)?;
     #[cfg(debug_assertions)]
@@ -86,17 +87,21 @@ fn accept(session: &mut Session, found: Found) -> Result<(Request, Result<Wish, 
     let head = Head { bytes: head, found };
     let (listener, stats) = (session.listener, &session.shard.stats);
     let destination = destination::find(setup, listener, request.route, client, head, alarm::now(), stats);
+    // What has come of the body together with its head is a fault like what comes behind it.
+    let wrong = |wrong: Wrong| {
+        stats.count(Fault::client(Phase::Request, wrong.kind()).counter());
+        wrong.refusal()
+    };
     if request.last_hop || destination.is_err() {
         // Answered here: TRACE shows the head as it came, a redirect needs its location.
         let body = request.body.clone();
-        let flow = Flow::new(buffer, found.end, body).map_err(|_| Refusal::InvalidBody)?;
+        let flow = Flow::new(buffer, found.end, body).map_err(wrong)?;
         return Ok((request, destination, flow));
     }
     if !buffer.replace_front(found.end, &scratch) {
         return Err(Refusal::HeadTooLarge);
     }
-    let mut flow =
-        Flow::new(buffer, scratch.len(), request.body.clone()).map_err(|_| Refusal::InvalidBody)?;
+    let mut flow = Flow::new(buffer, scratch.len(), request.body.clone()).map_err(wrong)?;
     session.inbox = flow.split_leftover();
     Ok((request, destination, flow))
 }

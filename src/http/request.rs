@@ -6,6 +6,8 @@
 
 mod forward;
 
+use std::num::NonZeroU64;
+
 use httparse::Header;
 
 use self::forward::{Passed, forward};
@@ -15,7 +17,10 @@ use super::{
 };
 use crate::{
     config::plan::{HeaderPolicy, route::Action},
-    relay::{body::Body, chunked::Emit},
+    relay::{
+        body::{Body, Wrong},
+        chunked::Emit,
+    },
     route::{
         Routes,
         rewrite::{Asked, write_location},
@@ -94,6 +99,8 @@ pub struct Origin<'a> {
     pub policy: HeaderPolicy,
     /// The listener's routes, if it has any.
     pub routes: Option<Routes<'a>>,
+    /// Bytes of content that a request may have, unless its route says something else.
+    pub body_max: Option<NonZeroU64>,
 }
 
 /// The fields of one head that matter here.
@@ -248,6 +255,10 @@ fn direct(
         }
         let found = routes.find(&Question { host: asked.host, path, method, fields: parsed });
         (request.route, plan) = found.unzip();
+    }
+    let body_max = plan.and_then(|plan| plan.request_body_max).unwrap_or(origin.body_max);
+    if let Some(max) = body_max {
+        request.body.limit(max.get()).map_err(Wrong::refusal)?;
     }
     match plan.map(|plan| (plan, &plan.action)) {
         Some((plan, Action::Redirect(redirect))) => write_location(out, redirect, &plan.path, asked),

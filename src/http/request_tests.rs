@@ -15,7 +15,8 @@ use crate::{
 fn rewrite_with(head: &[u8], policy: HeaderPolicy) -> Result<(Request, String), Refusal> {
     let found = Scan::default().advance(head).expect("scan").expect("complete");
     let mut out = Vec::new();
-    let origin = Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None };
+    let origin =
+        Origin { client: "192.0.2.7", local: "127.0.0.1:3030", policy, routes: None, body_max: None };
     let request = rewrite(head, found, origin, &mut out)?;
     Ok((request, String::from_utf8(out).unwrap()))
 }
@@ -173,7 +174,7 @@ fn routed(routes: Vec<RoutePlan>, head: &str) -> Result<(Request, String), Refus
     let request = rewrite(
         head.as_bytes(),
         found,
-        Origin { client: "192.0.2.7", local: "l:1", policy, routes },
+        Origin { client: "192.0.2.7", local: "l:1", policy, routes, body_max: None },
         &mut out,
     )?;
     Ok((request, String::from_utf8(out).unwrap()))
@@ -271,7 +272,7 @@ proptest! {
         let mut bytes = head;
         bytes.extend_from_slice(b"\r\n\r\n");
         if let Ok(Some(found)) = Scan::default().advance(&bytes) {
-            let origin = Origin { client: "c", local: "l", policy: HeaderPolicy::default(), routes: None };
+            let origin = Origin { client: "c", local: "l", policy: HeaderPolicy::default(), routes: None, body_max: None };
             let _ = rewrite(&bytes, found, origin, &mut Vec::new());
         }
     }

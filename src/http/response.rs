@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     date::DateCache,
-    relay::{
-        body::{Body, Malformed},
-        chunked::Emit,
-    },
+    relay::{body::Body, chunked::Emit},
     syntax,
 };
 
@@ -64,6 +61,10 @@ struct Seen<'a> {
     upgrade: bool,
     date: bool,
 }
+
+/// It is no response, or one that could be read in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
 
 /// Checks the head that `found` marks in `bytes` and writes the head for the client to `out`.
 pub fn rewrite(

@@ -14,6 +14,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::places::Places;
 use crate::sys::timer::Timer;
 
 /// Milliseconds of the monotonic clock.
@@ -65,11 +66,16 @@ pub enum Ring {
     Cut,
 }
 
-#[derive(Default)]
 struct Slot {
     deadline: Millis,
     expired: bool,
     waker: Option<Waker>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Slot { deadline: NEVER, expired: false, waker: None }
+    }
 }
 
 /// Which deadlines passed while the worker was held up, and until when nobody is blamed for them.
@@ -94,8 +100,7 @@ impl Excused {
 
 /// A worker's table of deadlines.
 pub struct Alarms {
-    slots: RefCell<Vec<Slot>>,
-    free: RefCell<Vec<usize>>,
+    slots: RefCell<Places<Slot>>,
     earliest: Cell<Millis>,
     /// Deadlines that passed while the worker was held up.
     excused: Cell<Excused>,
@@ -107,8 +112,7 @@ impl Alarms {
     /// An empty table with its timer.
     pub fn new() -> std::io::Result<Rc<Self>> {
         Ok(Rc::new(Alarms {
-            slots: RefCell::default(),
-            free: RefCell::default(),
+            slots: RefCell::new(Places::new()),
             earliest: Cell::new(NEVER),
             excused: Cell::default(),
             cut: Cell::new(false),
@@ -129,14 +133,7 @@ impl Alarms {
 
     /// Reserves a place in the table.
     pub fn register(self: &Rc<Self>) -> Alarm {
-        let reused = self.free.borrow_mut().pop();
-        let index = reused.unwrap_or_else(|| {
-            self.slots.borrow_mut().push(Slot::default());
-            self.slots.borrow().len() - 1
-        });
-        if let Some(slot) = self.slots.borrow_mut().get_mut(index) {
-            *slot = Slot { deadline: NEVER, expired: false, waker: None };
-        }
+        let index = self.slots.borrow_mut().take();
         Alarm { alarms: Rc::clone(self), index }
     }
 
@@ -167,7 +164,7 @@ impl Alarms {
     /// Wakes everybody to look at the worker's state again; with `cut` every wait ends at once.
     pub fn rouse(&self, cut: bool) {
         self.cut.set(self.cut.get() || cut);
-        for slot in self.slots.borrow().iter() {
+        for slot in self.slots.borrow_mut().iter_mut() {
             if let Some(waker) = &slot.waker {
                 waker.wake_by_ref();
             }
@@ -250,8 +247,8 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.with(|slot| *slot = Slot { deadline: NEVER, expired: false, waker: None });
-        self.alarms.free.borrow_mut().push(self.index);
+        self.with(|slot| *slot = Slot::default());
+        self.alarms.slots.borrow_mut().give_back(self.index);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod buffer;
 pub mod parting;
 pub mod pipes;
+mod places;
 pub mod readiness;
 pub mod ready;
 pub mod reuse;

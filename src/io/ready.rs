@@ -7,13 +7,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    convert::Infallible,
     io,
     os::fd::{AsFd, OwnedFd},
     task::{Context, Poll, Waker},
 };
 
-use super::watch::Watch;
+use super::{places::Places, watch::Watch};
 use crate::{
     limits::READY_EVENTS_MAX,
     sys::{
@@ -102,8 +102,7 @@ impl Entry {
 struct Ready {
     set: OwnedFd,
     bell: Doorbell,
-    entries: Vec<Entry>,
-    free: Vec<u32>,
+    entries: Places<Entry>,
     /// Who gives way until the next look at the set.
     waiting: Vec<Waker>,
 }
@@ -119,7 +118,7 @@ impl Ready {
     fn new() -> io::Result<Self> {
         let (set, bell) = (ready_set::create()?, Doorbell::new()?);
         ready_set::add(&set, &bell, BELL)?;
-        Ok(Ready { set, bell, entries: Vec::new(), free: Vec::new(), waiting: Vec::new() })
+        Ok(Ready { set, bell, entries: Places::new(), waiting: Vec::new() })
     }
 
     fn entry(&mut self, token: Token) -> Option<&mut Entry> {
@@ -153,21 +152,14 @@ fn with<R>(f: impl FnOnce(&mut Ready) -> io::Result<R>) -> io::Result<R> {
 /// Puts a connection into this thread's set; `ready` says what may be tried before anything is told.
 pub fn register(socket: impl AsFd, ready: bool) -> io::Result<Token> {
     with(|all| {
-        let index = match all.free.pop() {
-            Some(index) => index,
-            None => {
-                all.entries.push(Entry::default());
-                u32::try_from(all.entries.len() - 1).map_err(|_| io::ErrorKind::OutOfMemory)?
-            }
-        };
-        let generation = all.entries.get(index as usize).map_or(0, |entry| entry.generation);
-        let token = Token { index, generation };
-        if let Some(entry) = all.entry(token) {
-            (entry.read.ready, entry.write.ready) = (ready, ready);
-        }
+        let place = all.entries.take();
+        let index = u32::try_from(place).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let entry = all.entries.get_mut(place).ok_or(io::ErrorKind::OutOfMemory)?;
+        (entry.read.ready, entry.write.ready) = (ready, ready);
+        let token = Token { index, generation: entry.generation };
         let added = ready_set::add_for_life(&all.set, socket, token.number());
         if added.is_err() {
-            all.free.push(index);
+            all.entries.give_back(place);
         }
         added.map(|()| token)
     })
@@ -180,7 +172,7 @@ pub fn is_over(token: Token) -> bool {
 
 /// True when the end of what is received is known to have come, and is no failure.
 pub fn is_ending(token: Token) -> bool {
-    let ends = |entry: &mut Entry| entry.read.over && !entry.is_broken;
+    let ends = |entry: &mut Entry| entry.read.over && !entry.is_broken && !entry.is_severed;
     with(|all| Ok(all.entry(token).is_some_and(ends))).unwrap_or(false)
 }
 
@@ -189,7 +181,7 @@ pub fn forget(token: Token) {
     let _ = with(|all| {
         if let Some(entry) = all.entry(token) {
             *entry = Entry { generation: entry.generation.wrapping_add(1), ..Entry::default() };
-            all.free.push(token.index);
+            all.entries.give_back(token.index as usize);
         }
         Ok(())
     });
@@ -215,7 +207,7 @@ pub fn belongs_to(token: Token, owner: u32) {
 pub fn sever(owner: u32) {
     let _ = with(|all| {
         for entry in all.entries.iter_mut().filter(|entry| entry.owner == owner) {
-            (entry.is_severed, entry.is_broken) = (true, true);
+            entry.is_severed = true;
             entry.read.tell(true, true);
             entry.write.tell(true, true);
         }
@@ -288,26 +280,74 @@ pub fn give_way(cx: &mut Context<'_>) {
     });
 }
 
-/// Tells everybody the news for as long as the worker lives.
-pub async fn watch() -> io::Result<std::convert::Infallible> {
+/// Opens what it needs and then, when it is run, tells everybody the news for as long as the worker lives.
+pub fn watch() -> io::Result<impl Future<Output = io::Result<Infallible>>> {
     let mut set = Watch::new(with(|all| all.set.try_clone())?)?;
     let mut told = Told::new(READY_EVENTS_MAX);
-    loop {
-        poll_fn(|cx| set.poll_readable(cx)).await;
-        with(|all| {
-            let count = told.look(&all.set)?;
-            NEWS.with(|news| news.set(news.get() + count as u64));
-            for place in 0..count {
-                if let Some((number, edge)) = told.edge(place) {
-                    all.tell(number, edge);
+    Ok(async move {
+        loop {
+            set.readable().await;
+            with(|all| {
+                let count = told.look(&all.set)?;
+                NEWS.with(|news| news.set(news.get() + count as u64));
+                for place in 0..count {
+                    if let Some((number, edge)) = told.edge(place) {
+                        all.tell(number, edge);
+                    }
                 }
-            }
-            Ok(())
-        })?;
-    }
+                Ok(())
+            })?;
+        }
+    })
 }
 
 /// Takes the number of news since the last call.
 pub fn take_news() -> u64 {
     NEWS.with(Cell::take)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// What the kernel would tell of a connection.
+    fn tell(token: Token, broken: bool) {
+        let edge = Edge {
+            readable: true,
+            writable: true,
+            read_over: true,
+            write_over: broken,
+            broken,
+            urgent: false,
+        };
+        let told = with(|all| {
+            all.tell(token.number(), edge);
+            Ok(())
+        });
+        told.unwrap();
+    }
+
+    #[test]
+    fn an_end_that_is_a_failure_is_none() {
+        let ending = |spoil: fn(Token)| {
+            let (socket, _peer) = UnixStream::pair().unwrap();
+            let token = register(&socket, true).unwrap();
+            assert!(!is_ending(token), "nothing is known yet");
+            tell(token, false);
+            assert!(is_ending(token));
+            spoil(token);
+            let ends = is_ending(token);
+            forget(token);
+            ends
+        };
+        assert!(ending(|_| {}));
+        assert!(!ending(|token| tell(token, true)));
+        assert!(!ending(has_failed));
+        assert!(!ending(|token| {
+            belongs_to(token, 7);
+            sever(7);
+        }));
+    }
 }

@@ -4,44 +4,73 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::OwnedFd,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use super::ready::{self, Direction, Token};
-use crate::sys::{
-    option,
-    pipe::Pipe,
-    socket::{self, Standing},
+use crate::{
+    addr::Endpoint,
+    sys::{
+        option,
+        pipe::Pipe,
+        socket::{self, Standing},
+    },
 };
 
 /// A client's or a backend's connection. An idle one holds no buffer and no pipe.
 pub struct Stream {
     socket: OwnedFd,
     token: Token,
+    /// The handshake's last segment waits for the first bytes.
+    is_opening: bool,
 }
 
 impl Stream {
     /// Takes over a connected, non-blocking socket. Must run inside the worker's runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let token = ready::register(&socket, true)?;
-        Ok(Stream { socket, token })
+        Ok(Stream { socket, token, is_opening: false })
     }
 
-    /// Takes over a socket whose handshake has been started, so that nothing can be received or sent before it is told.
-    pub fn connecting(socket: OwnedFd) -> io::Result<Self> {
+    /// Starts a connection, and tells whether it is made already; otherwise nothing can be received or sent before that is
+    /// told. Who `speaks_first` has something to send as soon as it is made, which then is the last segment of the handshake.
+    pub fn connect(
+        endpoint: &Endpoint,
+        source: Option<IpAddr>,
+        speaks_first: bool,
+    ) -> io::Result<(Self, bool)> {
+        let socket = socket::open_stream(endpoint)?;
+        // UNIX sockets have neither segments nor acknowledgements.
+        let is_opening = speaks_first && endpoint.inet().is_some();
+        if is_opening {
+            socket::acknowledge_at_once(&socket, false);
+        }
+        let is_made = socket::start_connect(&socket, endpoint, source)?;
         let token = ready::register(&socket, false)?;
-        Ok(Stream { socket, token })
+        Ok((Stream { socket, token, is_opening }, is_made))
     }
 
-    /// Remembers that a call has met an empty or a full queue, or a failure, which the kernel tells only once.
+    /// The handshake is over. From now on the peer is acknowledged as usual: one that waits for that (Nagle, RFC 896) would
+    /// wait for each of its segments.
+    fn has_opened(&mut self) {
+        if std::mem::take(&mut self.is_opening) {
+            socket::acknowledge_at_once(&self.socket, true);
+        }
+    }
+
+    /// Remembers that a call has met an empty or a full queue, or has failed, which the kernel tells only once.
     fn note<T>(&self, direction: Direction, outcome: io::Result<T>) -> io::Result<T> {
+        self.note_or(outcome, |token| ready::met_its_end(token, direction))
+    }
+
+    /// Remembers that a call has failed, and what it means when there was nothing to do for it.
+    fn note_or<T>(&self, outcome: io::Result<T>, nothing: impl FnOnce(Token)) -> io::Result<T> {
         match &outcome {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready::met_its_end(self.token, direction);
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing(self.token),
             Err(_) => ready::has_failed(self.token),
         }
         outcome
@@ -60,7 +89,9 @@ impl Stream {
 
     /// Sends what fits; `WouldBlock` when the peer's window and our queue are full.
     pub fn transmit(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.note(Direction::Write, socket::transmit(&self.socket, bytes))
+        let outcome = self.note(Direction::Write, socket::transmit(&self.socket, bytes));
+        self.has_opened();
+        outcome
     }
 
     /// The same when something follows at once; see [`socket::transmit_more`].
@@ -70,16 +101,14 @@ impl Stream {
 
     /// Moves up to `max` bytes into an empty pipe; see [`Pipe::fill`].
     pub fn fill(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
-        let outcome = pipe.fill(&self.socket, max);
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            ready::seems_empty(self.token);
-        }
-        outcome
+        self.note_or(pipe.fill(&self.socket, max), ready::seems_empty)
     }
 
     /// Sends what a pipe holds; see [`Pipe::drain`].
     pub fn drain(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        self.note(Direction::Write, pipe.drain(&self.socket))
+        let outcome = self.note(Direction::Write, pipe.drain(&self.socket));
+        self.has_opened();
+        outcome
     }
 
     /// Ready when receiving may succeed, at end of stream, or in error.
@@ -104,12 +133,6 @@ impl Stream {
     /// Notes to whom it leads, so that [`ready::sever`] finds it.
     pub fn belongs_to(&self, owner: u32) {
         ready::belongs_to(self.token, owner);
-    }
-
-    /// The first bytes have ended the handshake of [`socket::start_connect`]; what comes now is acknowledged as usual.
-    pub fn has_spoken_first(&self) {
-        // A UNIX socket has no such option, and no such delay.
-        let _ = socket::acknowledge_at_once(&self.socket, true);
     }
 
     /// True when the peer has ended its direction and nothing is broken; bytes may wait in front of that end.
@@ -153,6 +176,7 @@ impl Stream {
     /// Announces the end of what we send.
     pub fn shutdown_write(&mut self) {
         socket::shutdown_write(&self.socket);
+        self.has_opened();
     }
 
     /// Makes the coming close a reset, so that the peer can never take what it got for complete. A UNIX socket has no

@@ -2,7 +2,7 @@
 
 use crate::{
     limits::UDP_BATCH_MAX,
-    sys::datagram::{Inbox, Outbox},
+    sys::datagram::{Inbox, Outbox, PLACE_BYTES},
 };
 
 /// One for each worker, made when its first datagram comes; never held across a wait.
@@ -17,8 +17,21 @@ pub struct Tray {
 
 impl Default for Tray {
     fn default() -> Self {
-        Tray { inbox: Inbox::new(UDP_BATCH_MAX), outbox: Outbox::new(UDP_BATCH_MAX), filled: 0 }
+        let inbox = Inbox::with_room(UDP_BATCH_MAX, room());
+        Tray { inbox, outbox: Outbox::new(UDP_BATCH_MAX), filled: 0 }
     }
+}
+
+#[cfg(not(debug_assertions))]
+fn room() -> usize {
+    PLACE_BYTES
+}
+
+/// The suite's way to see datagrams cut off, which real ones are too small for; not compiled into releases.
+#[cfg(debug_assertions)]
+fn room() -> usize {
+    let room = std::env::var("RINGWAY_TEST_DATAGRAM_BYTES").ok().and_then(|room| room.parse().ok());
+    room.unwrap_or(PLACE_BYTES)
 }
 
 /// How many messages to ask for: one that gets all it asked for asks for more the next time, so that a lone datagram

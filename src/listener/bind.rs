@@ -64,7 +64,7 @@ pub fn bind(listener: &ListenerPlan, workers: usize, ours: &[Endpoint]) -> io::R
     match &listener.endpoint {
         Endpoint::Inet(address) => {
             if address.port() != 0 && !ours.contains(&listener.endpoint) {
-                socket::taken(transport, *address)?;
+                socket::check_free(transport, *address)?;
             }
             bind_inet(transport, *address, workers)
         }
@@ -106,7 +106,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     let text = format!("unix:{}", path.display());
     let endpoint = UnixPath::parse(&text).and_then(Result::ok).map(Endpoint::Unix);
     let endpoint = endpoint.ok_or(io::ErrorKind::InvalidInput)?;
-    match socket::start_connect(&endpoint, None, false) {
+    let probe = socket::open_stream(&endpoint)?;
+    match socket::start_connect(&probe, &endpoint, None) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         // Somebody accepts, or would if its queue were not full.

@@ -3,10 +3,34 @@
 //! Pure: bytes in, bytes out, in place. No sockets, no clock.
 
 use super::chunked::{Chunked, Emit};
+use crate::{fault::Kind, stats::names::Refusal};
 
-/// The body broke its own framing; what was passed on must never look complete.
+/// What is wrong with a body; what was passed on of it must never look complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+pub enum Wrong {
+    /// It breaks its own framing.
+    Malformed,
+    /// It is larger than it may be.
+    TooLarge,
+}
+
+impl Wrong {
+    /// What a client's failure of this kind is called.
+    pub fn kind(self) -> Kind {
+        match self {
+            Wrong::Malformed => Kind::Malformed,
+            Wrong::TooLarge => Kind::TooLarge,
+        }
+    }
+
+    /// Why a request with such a body is refused.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Wrong::Malformed => Refusal::InvalidBody,
+            Wrong::TooLarge => Refusal::BodyTooLarge,
+        }
+    }
+}
 
 /// The framing of one body and how far it has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +66,23 @@ impl Body {
         Body::Chunked(Chunked::new(emit))
     }
 
+    /// Sets how many bytes of content it may have. Chunks, whose sum nobody has told, are counted as they come.
+    pub fn limit(&mut self, bytes: u64) -> Result<(), Wrong> {
+        match self {
+            Body::Length(length) if *length > bytes => return Err(Wrong::TooLarge),
+            Body::Chunked(chunked) => chunked.limit(bytes),
+            Body::Done | Body::Length(_) | Body::UntilEnd => {}
+        }
+        Ok(())
+    }
+
     /// True when the last byte has been seen.
     pub fn is_done(&self) -> bool {
         matches!(self, Body::Done)
     }
 
     /// Turns raw input into output, in place, as far as it goes. Input behind the end of the body stays.
-    pub fn advance(&mut self, bytes: &mut [u8], mut at: Cursor) -> Result<Cursor, Malformed> {
+    pub fn advance(&mut self, bytes: &mut [u8], mut at: Cursor) -> Result<Cursor, Wrong> {
         match self {
             Body::Done => {}
             Body::UntilEnd => {

@@ -4,7 +4,7 @@
 //! stand in a trailer. Nothing malformed is ever passed on: output is at most as long as the input it stands
 //! for, so it fits in front of it.
 
-use super::body::{Cursor, Malformed, pass};
+use super::body::{Cursor, Wrong, pass};
 use crate::{
     limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX},
     syntax,
@@ -35,14 +35,21 @@ pub struct Chunked {
     state: State,
     /// Bytes left of the current chunk's data.
     left: u64,
+    /// Bytes of data that may follow in further chunks.
+    room: u64,
     /// Bytes of the trailer section so far.
-    trailer: usize,
+    trailer: u32,
 }
 
 impl Chunked {
     /// At the first chunk.
     pub fn new(emit: Emit) -> Self {
-        Chunked { emit, state: State::SizeLine, left: 0, trailer: 0 }
+        Chunked { emit, state: State::SizeLine, left: 0, room: u64::MAX, trailer: 0 }
+    }
+
+    /// Sets how many bytes of data all chunks may have together.
+    pub fn limit(&mut self, bytes: u64) {
+        self.room = bytes;
     }
 
     /// True behind the empty line that ends the trailer section.
@@ -69,7 +76,7 @@ impl Chunked {
     }
 
     /// See [`super::body::Body::advance`].
-    pub fn advance(&mut self, bytes: &mut [u8], mut at: Cursor) -> Result<Cursor, Malformed> {
+    pub fn advance(&mut self, bytes: &mut [u8], mut at: Cursor) -> Result<Cursor, Wrong> {
         loop {
             let before = at.read;
             at = match self.state {
@@ -85,15 +92,17 @@ impl Chunked {
         }
     }
 
-    fn size_line(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Malformed> {
+    fn size_line(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Wrong> {
         let Some(length) = line(bytes, at.read, CHUNK_LINE_BYTES_MAX)? else {
             // A first byte that is no digit need not wait for its line to end.
             return match bytes.get(at.read) {
-                Some(byte) if !byte.is_ascii_hexdigit() => Err(Malformed),
+                Some(byte) if !byte.is_ascii_hexdigit() => Err(Wrong::Malformed),
                 _ => Ok(at),
             };
         };
-        let size = bytes.get(at.read..at.read + length).and_then(syntax::chunk_size).ok_or(Malformed)?;
+        let size =
+            bytes.get(at.read..at.read + length).and_then(syntax::chunk_size).ok_or(Wrong::Malformed)?;
+        self.room = self.room.checked_sub(size).ok_or(Wrong::TooLarge)?;
         self.left = size;
         self.state = if size == 0 { State::Trailer } else { State::Data };
         let write = match self.emit {
@@ -111,26 +120,26 @@ impl Chunked {
         at
     }
 
-    fn data_end(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Malformed> {
+    fn data_end(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Wrong> {
         match bytes.get(at.read..) {
             Some([b'\r', b'\n', ..]) => {}
             Some([] | [b'\r']) | None => return Ok(at),
-            Some(_) => return Err(Malformed),
+            Some(_) => return Err(Wrong::Malformed),
         }
         self.state = State::SizeLine;
         Ok(self.keep(bytes, at, 2))
     }
 
-    fn trailer_line(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Malformed> {
-        let room = TRAILER_BYTES_MAX.saturating_sub(self.trailer);
+    fn trailer_line(&mut self, bytes: &mut [u8], at: Cursor) -> Result<Cursor, Wrong> {
+        let room = TRAILER_BYTES_MAX.saturating_sub(self.trailer as usize);
         let Some(length) = line(bytes, at.read, room)? else { return Ok(at) };
-        self.trailer += length + 2;
+        self.trailer += length as u32 + 2;
         let text = bytes.get(at.read..at.read + length).unwrap_or_default();
         if text.is_empty() {
             self.state = State::Done;
             return Ok(self.keep(bytes, at, 2));
         }
-        let (name, _value) = syntax::field_line(text).ok_or(Malformed)?;
+        let (name, _value) = syntax::field_line(text).ok_or(Wrong::Malformed)?;
         if syntax::forbidden_in_trailer(name) {
             return Ok(Cursor { write: at.write, read: at.read + length + 2 });
         }
@@ -147,13 +156,13 @@ impl Chunked {
 }
 
 /// Length of the line at `from` without its CRLF; `None` while it is incomplete.
-fn line(bytes: &[u8], from: usize, max: usize) -> Result<Option<usize>, Malformed> {
+fn line(bytes: &[u8], from: usize, max: usize) -> Result<Option<usize>, Wrong> {
     let rest = bytes.get(from..).unwrap_or_default();
     match memchr::memchr(b'\n', rest) {
-        Some(end) if end > max => Err(Malformed),
+        Some(end) if end > max => Err(Wrong::Malformed),
         Some(end) if end > 0 && rest.get(end - 1) == Some(&b'\r') => Ok(Some(end - 1)),
-        Some(_) => Err(Malformed),
-        None if rest.len() > max => Err(Malformed),
+        Some(_) => Err(Wrong::Malformed),
+        None if rest.len() > max => Err(Wrong::Malformed),
         None => Ok(None),
     }
 }
@@ -178,7 +187,7 @@ mod tests {
     use super::*;
 
     /// Feeds `input` in the given pieces through one buffer, as the relay does.
-    fn decode(emit: Emit, input: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, usize, bool), Malformed> {
+    fn decode(emit: Emit, input: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, usize, bool), Wrong> {
         let mut chunked = Chunked::new(emit);
         let (mut out, mut raw, mut fed) = (Vec::new(), Vec::new(), 0);
         for size in pieces.iter().copied().chain([usize::MAX]) {
@@ -233,7 +242,7 @@ mod tests {
         for case in cases {
             assert_eq!(
                 decode(Emit::Chunks, case, &[]),
-                Err(Malformed),
+                Err(Wrong::Malformed),
                 "{:?}",
                 String::from_utf8_lossy(case)
             );
@@ -242,12 +251,27 @@ mod tests {
 
     #[test]
     fn endless_lines_and_trailers_are_cut_off() {
-        assert_eq!(decode(Emit::Chunks, &[b'0'; CHUNK_LINE_BYTES_MAX + 2], &[]), Err(Malformed));
+        assert_eq!(decode(Emit::Chunks, &[b'0'; CHUNK_LINE_BYTES_MAX + 2], &[]), Err(Wrong::Malformed));
         let mut input = b"0\r\n".to_vec();
         for _ in 0..TRAILER_BYTES_MAX {
             input.extend_from_slice(b"A: b\r\n");
         }
-        assert_eq!(decode(Emit::Chunks, &input, &[]), Err(Malformed));
+        assert_eq!(decode(Emit::Chunks, &input, &[]), Err(Wrong::Malformed));
+    }
+
+    #[test]
+    fn chunks_that_are_too_much_together_are_refused_before_their_data() {
+        let wire = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nX: y\r\n\r\n";
+        for (limit, right) in [(7, true), (8, true), (u64::MAX, true), (6, false), (2, false), (0, false)] {
+            let mut chunked = Chunked::new(Emit::Chunks);
+            chunked.limit(limit);
+            let mut bytes = wire.to_vec();
+            let outcome = chunked.advance(&mut bytes, Cursor { write: 0, read: 0 });
+            assert_eq!(outcome.map(|at| at.read), if right { Ok(wire.len()) } else { Err(Wrong::TooLarge) });
+        }
+        let mut chunked = Chunked::new(Emit::Chunks);
+        chunked.limit(0);
+        assert!(chunked.advance(&mut b"0\r\n\r\n".to_vec(), Cursor { write: 0, read: 0 }).is_ok());
     }
 
     proptest! {

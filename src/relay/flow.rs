@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::body::{Body, Cursor};
+use super::body::{Body, Cursor, Wrong};
 use crate::{
     io::{
         buffer::{Buffer, BufferPool},
@@ -31,8 +31,8 @@ pub enum Broken {
     Source(io::ErrorKind),
     /// Sending failed.
     Sink(io::ErrorKind),
-    /// The source broke its framing.
-    Malformed,
+    /// What the source sent is not what it may send.
+    Body(Wrong),
 }
 
 /// The pools and counters a flow works with.
@@ -43,17 +43,6 @@ pub struct Supplies<'a> {
     pub pipes: &'a Rc<PipePool>,
     /// What it counts.
     pub stats: &'a WorkerStats,
-}
-
-/// What the sink has had of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// Nothing.
-    Untouched,
-    /// Nothing, and its stream begins with the message.
-    Opening,
-    /// Something.
-    Touched,
 }
 
 /// One direction of one message.
@@ -73,10 +62,11 @@ pub struct Flow {
     bulk: bool,
     received_bytes: u64,
     sent_bytes: u64,
-    start: Start,
+    /// Anything has been handed to the sink.
+    touched: bool,
     /// The last receive got all it had asked for, so there may be more in the socket.
     capped: bool,
-    /// The last receive has emptied the source: its readiness comes before the next one.
+    /// The last receive seems to have emptied the source: its readiness is asked before the next one.
     dry: bool,
     /// A pipe does not get on, so the next receive is a copy.
     stuck: bool,
@@ -86,7 +76,7 @@ pub struct Flow {
 
 impl Flow {
     /// A flow whose buffer begins with `head` finished bytes, followed by raw bytes of the body.
-    pub fn new(buffer: Buffer, head: usize, body: Body) -> Result<Self, Broken> {
+    pub fn new(buffer: Buffer, head: usize, body: Body) -> Result<Self, Wrong> {
         let capped = buffer.is_full();
         let mut flow =
             Flow { raw: head, ready: head, capped, dry: !capped, ..Flow::bare(Some(buffer), body) };
@@ -117,17 +107,12 @@ impl Flow {
             bulk: false,
             received_bytes: 0,
             sent_bytes: 0,
-            start: Start::Untouched,
+            touched: false,
             capped: false,
             dry: false,
             stuck: false,
             ends_sink: false,
         }
-    }
-
-    /// The sink was connected as by one who speaks first, and these are the bytes.
-    pub fn open_sink(&mut self) {
-        self.start = Start::Opening;
     }
 
     /// The sink's stream ends with this message, and its owner sees to that as soon as the message is through: the last bytes
@@ -148,7 +133,7 @@ impl Flow {
 
     /// True once anything has been handed to the sink.
     pub fn has_sent(&self) -> bool {
-        self.start == Start::Touched
+        self.touched
     }
 
     /// True while bytes are at hand that the sink does not take.
@@ -175,7 +160,7 @@ impl Flow {
     /// nothing.
     pub fn rewind(&mut self) {
         self.sent = 0;
-        self.start = Start::Untouched;
+        self.touched = false;
     }
 
     /// Bytes received and sent since the last call.
@@ -233,10 +218,11 @@ impl Flow {
     /// True when the buffer holds all that the sink still gets. What ends with its source has it when the source was seen to
     /// end and to be empty: then the next receive gets the end.
     fn has_its_end(&self, source: &Stream) -> bool {
-        match self.body {
-            Body::UntilEnd => self.dry && source.is_ending(),
-            _ => self.ends_sink && self.body.is_done(),
-        }
+        self.ends_sink
+            && match self.body {
+                Body::UntilEnd => self.dry && source.is_ending(),
+                _ => self.body.is_done(),
+            }
     }
 
     /// Sends what is ready, from the buffer or the pipe.
@@ -253,9 +239,7 @@ impl Flow {
                 Ok(count) => {
                     self.sent += count;
                     self.sent_bytes += count as u64;
-                    if std::mem::replace(&mut self.start, Start::Touched) == Start::Opening {
-                        sink.has_spoken_first();
-                    }
+                    self.touched = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(sink.poll_writable(cx)),
                 Err(error) => return Poll::Ready(Err(Broken::Sink(error.kind()))),
@@ -301,7 +285,7 @@ impl Flow {
             Ok(0) => Poll::Ready(Err(Broken::SourceEnded)),
             Ok(count) => {
                 self.received_bytes += count as u64;
-                Poll::Ready(self.digest())
+                Poll::Ready(self.digest().map_err(Broken::Body))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Readiness without bytes for a pipe: it cannot get past an urgent one (`tcp(7)`), as a copy does.
@@ -376,10 +360,10 @@ impl Flow {
     }
 
     /// Turns raw bytes in the buffer into bytes ready to be sent.
-    fn digest(&mut self) -> Result<(), Broken> {
+    fn digest(&mut self) -> Result<(), Wrong> {
         let Some(buffer) = self.buffer.as_mut() else { return Ok(()) };
         let at = Cursor { write: self.ready, read: self.raw };
-        let at = self.body.advance(buffer.filled_mut(), at).map_err(|_| Broken::Malformed)?;
+        let at = self.body.advance(buffer.filled_mut(), at)?;
         (self.ready, self.raw) = (at.write, at.read);
         Ok(())
     }

@@ -78,6 +78,8 @@ impl Tunnel<'_> {
     /// Relays both ways until both directions have ended. Dropping it drops what is in flight; the caller closes
     /// both streams. Borrows, so that a tunnel that is silent for hours is in memory once.
     pub async fn run(&mut self) -> Ended {
+        self.up.end_sink();
+        self.down.end_sink();
         let mut progress = Progress {
             up_open: true,
             down_open: true,

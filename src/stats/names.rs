@@ -83,6 +83,7 @@ statistics! {
         FaultClientAborted "fault_client_aborted" "Exchanges ended because the client went away.",
         FaultClientTimeout "fault_client_timeout" "Client connections closed for silence inside a head or body.",
         FaultClientMalformed "fault_client_malformed" "Request bodies with invalid framing.",
+        FaultClientTooLarge "fault_client_too_large" "Request bodies that turned out larger than allowed.",
         FaultUpstreamConnect "fault_upstream_connect" "Connections to a backend that failed.",
         FaultUpstreamConnectTimeout "fault_upstream_connect_timeout" "Connections to a backend that took too long.",
         FaultPortsExhausted "fault_ports_exhausted" "Connections not made because no local port was free for the backend; add source addresses.",
@@ -192,6 +193,7 @@ statistics! {
         TooManyHeaders "too_many_headers" "The head has more fields than allowed.",
         HeadTimeout "head_timeout" "The head did not arrive in time.",
         InvalidBody "invalid_body" "The body's chunked framing is invalid.",
+        BodyTooLarge "body_too_large" "The body is larger than the listener or the route takes.",
     }
 }
 
@@ -201,6 +203,7 @@ impl Refusal {
         match self {
             Refusal::RequestLineTooLong => 414,
             Refusal::HeadTooLarge | Refusal::TooManyHeaders => 431,
+            Refusal::BodyTooLarge => 413,
             Refusal::UnsupportedVersion => 505,
             Refusal::ConnectMethod => 405,
             Refusal::HeadTimeout => 408,

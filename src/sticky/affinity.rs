@@ -131,12 +131,12 @@ impl Affinity {
         self.pins().filter(|(_, _, pin)| self.age(*pin, now).is_some()).count()
     }
 
-    /// The same clients for other backends: `moved` gives the new index of an old one, if it is still there.
-    pub fn moved(&self, moved: impl Fn(usize) -> Option<usize>) -> Affinity {
+    /// The same clients for other backends: `moved` has the new index of each old one that is still there.
+    pub fn moved(&self, moved: &[Option<usize>]) -> Affinity {
         let sets: Box<[Set]> = self.sets.iter().map(|_| Set::default()).collect();
         for (set, way, pin) in self.pins() {
             let place = sets.get(set).and_then(|set| set.0.get(way));
-            let backend = moved(pin.backend).filter(|backend| *backend < BACKENDS_MAX);
+            let backend = moved.get(pin.backend).copied().flatten().filter(|backend| *backend < BACKENDS_MAX);
             if let (Some(place), Some(backend)) = (place, backend) {
                 place.store(Pin { backend, ..pin }.word(), Relaxed);
             }
@@ -226,7 +226,7 @@ mod tests {
     fn a_reload_moves_the_pins_with_their_backends() {
         let table = Affinity::new(1000, THREE_HOURS, 1);
         (0..100).for_each(|number| table.pin(client(number), number as usize % 3, 9));
-        let moved = table.moved(|backend| [Some(2), None, Some(0)][backend]);
+        let moved = table.moved(&[Some(2), None, Some(0)]);
         for number in 0..100 {
             let wanted = [Some(2), None, Some(0)][number as usize % 3];
             assert_eq!(moved.find(client(number), 9), wanted);

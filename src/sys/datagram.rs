@@ -9,7 +9,7 @@ mod name;
 mod outbox;
 
 pub use self::{
-    inbox::{Inbox, Message, Sender},
+    inbox::{Inbox, Message, PLACE_BYTES, Sender},
     outbox::{Item, Letter, Outbox, Told, send},
 };
 
@@ -84,6 +84,17 @@ mod tests {
         let (came, messages) = pass_on(&sent, false);
         assert!(came == sent);
         assert_eq!(messages, 8);
+    }
+
+    #[test]
+    fn a_datagram_without_room_is_known_to_be_cut_and_the_next_one_is_whole() {
+        let (source, middle, mut inbox) = (socket(), socket(), Inbox::with_room(4, 100));
+        for size in [100, 101, 5000, 99] {
+            source.send_to(&vec![7; size], middle.local_addr().unwrap()).unwrap();
+            assert_eq!(inbox.receive(&middle, Sender::Anybody, 0, 4).unwrap(), 1);
+            let message = inbox.message(0).unwrap();
+            assert_eq!((message.truncated, message.bytes.len()), (size > 100, size.min(100)));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Hands connections over only when their first bytes have come, or after about that many seconds (`tcp(7)`,
-/// TCP_DEFER_ACCEPT). For a listener, before it listens.
+/// TCP_DEFER_ACCEPT); 0 hands them over at once. For a listener, at any time.
 pub fn defer_accept(socket: impl AsFd, seconds: i32) -> io::Result<()> {
     set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }

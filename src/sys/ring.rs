@@ -42,10 +42,15 @@ pub struct Unavailable(io::Error);
 
 /// Tries the flag sets from the best down by building a small ring with each.
 pub fn probe() -> Result<RingFlags, Unavailable> {
+    best(|flags| flags.builder().build(8).map(drop))
+}
+
+/// The best flag set that can be built; when there is none, why the last one cannot.
+fn best(build: impl Fn(RingFlags) -> io::Result<()>) -> Result<RingFlags, Unavailable> {
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for flags in [RingFlags::DeferTaskrun, RingFlags::CoopTaskrun, RingFlags::Plain] {
-        match flags.builder().build(8) {
-            Ok(_) => return Ok(flags),
+        match build(flags) {
+            Ok(()) => return Ok(flags),
             Err(error) => last = error,
         }
     }
@@ -70,15 +75,9 @@ impl Unavailable {
                  CONFIG_IO_URING, or a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
                 kernel_release()
             ),
-            Some(rustix::io::Errno::PERM) => match disabled_by_sysctl() {
-                Some(value) => format!(
-                    "the sysctl kernel.io_uring_disabled is {value}; set it to 0 with \
-                     `sysctl -w kernel.io_uring_disabled=0`"
-                ),
-                None => "the sysctl kernel.io_uring_disabled is 0, so a seccomp profile (container runtime or systemd \
-                         SystemCallFilter) forbids it; allow io_uring_setup, io_uring_enter and io_uring_register"
-                    .to_owned(),
-            },
+            Some(rustix::io::Errno::PERM) => {
+                forbidden(&std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default())
+            }
             Some(rustix::io::Errno::NOMEM) => {
                 "the limit of locked memory is too low; raise it with `ulimit -l unlimited` or LimitMEMLOCK=infinity".to_owned()
             }
@@ -94,16 +93,51 @@ fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// The value of `kernel.io_uring_disabled` when it is not 0.
-fn disabled_by_sysctl() -> Option<String> {
-    let value = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
-    let value = value.trim();
-    (value != "0").then(|| value.to_owned())
+/// Who forbids io_uring, given what `kernel.io_uring_disabled` says; kernels before Linux 6.6 have nothing that says it.
+fn forbidden(sysctl: &str) -> String {
+    match sysctl.trim() {
+        "" | "0" => "no sysctl kernel.io_uring_disabled forbids it, so a seccomp profile (container runtime or systemd \
+                     SystemCallFilter) does; allow io_uring_setup, io_uring_enter and io_uring_register"
+            .to_owned(),
+        value => format!(
+            "the sysctl kernel.io_uring_disabled is {value}; set it to 0 with `sysctl -w kernel.io_uring_disabled=0`"
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What older kernels answer to flags they do not know.
+    fn unknown() -> io::Error {
+        io::Error::from_raw_os_error(22)
+    }
+
+    #[test]
+    fn the_best_flags_that_the_kernel_knows_are_taken() {
+        use RingFlags::{CoopTaskrun, DeferTaskrun, Plain};
+        for known in [&[DeferTaskrun, CoopTaskrun, Plain][..], &[CoopTaskrun, Plain], &[Plain]] {
+            let build = |flags| if known.contains(&flags) { Ok(()) } else { Err(unknown()) };
+            assert_eq!(best(build).unwrap(), known[0]);
+        }
+        let last = |flags| Err(if flags == Plain { io::Error::from_raw_os_error(12) } else { unknown() });
+        assert_eq!(best(last).unwrap_err().0.raw_os_error(), Some(12));
+    }
+
+    #[test]
+    fn a_sysctl_that_forbids_io_uring_is_told_from_a_seccomp_profile() {
+        for value in ["1", "2"] {
+            let text = forbidden(&format!("{value}\n"));
+            let words =
+                [&format!("kernel.io_uring_disabled is {value}"), "sysctl -w kernel.io_uring_disabled=0"];
+            assert!(words.iter().all(|word| text.contains(word)) && !text.contains("seccomp"), "{text}");
+        }
+        for allowed in ["0\n", ""] {
+            let text = forbidden(allowed);
+            assert!(text.contains("seccomp") && !text.contains("sysctl -w"), "{text}");
+        }
+    }
 
     #[test]
     fn each_errno_names_cause_and_remedy() {

@@ -54,9 +54,9 @@ pub fn bind_listener(transport: Transport, address: SocketAddr) -> io::Result<Ow
     Ok(socket)
 }
 
-/// True when somebody outside this group already listens on `address`: a bind without `SO_REUSEPORT` is
+/// Fails when somebody outside this group already listens on `address`: a bind without `SO_REUSEPORT` is
 /// tried and given up again. Two programs that both share the port would otherwise split its clients.
-pub fn taken(transport: Transport, address: SocketAddr) -> io::Result<()> {
+pub fn check_free(transport: Transport, address: SocketAddr) -> io::Result<()> {
     let socket = inet_socket(transport, address.is_ipv4())?;
     sockopt::set_socket_reuseaddr(&socket, transport == Transport::Tcp)?;
     if address.is_ipv6() {
@@ -110,43 +110,35 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> 
 }
 
 /// Whether what is received is acknowledged at once for now, or together with what is sent next as long as that comes soon
-/// (`tcp(7)`, TCP_QUICKACK).
-pub fn acknowledge_at_once(socket: impl AsFd, at_once: bool) -> io::Result<()> {
-    Ok(sockopt::set_tcp_quickack(socket, at_once)?)
+/// (`tcp(7)`, TCP_QUICKACK). A UNIX socket has no such option, and no such delay.
+pub fn acknowledge_at_once(socket: impl AsFd, at_once: bool) {
+    let _ = sockopt::set_tcp_quickack(socket, at_once);
 }
 
-/// Starts a handshake, from an address of this host if one is given. `Ok(true)` when it is already done, `Ok(false)`
+/// Opens a stream socket that can be connected to `endpoint`.
+pub fn open_stream(endpoint: &Endpoint) -> io::Result<OwnedFd> {
+    let Endpoint::Inet(address) = endpoint else { return unix_socket() };
+    let socket = inet_socket(Transport::Tcp, address.is_ipv4())?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
+}
+
+/// Starts its handshake, from an address of this host if one is given. `Ok(true)` when it is already done, `Ok(false)`
 /// when the socket becomes writable at its end (then ask [`connect_result`]). A UNIX socket whose accept queue is
-/// full refuses at once, with `WouldBlock`. Who `speaks_first` sends something as soon as it is done, which then is the last
-/// segment of the handshake, and has the peer acknowledged at once again after that: one that waits for acknowledgements
-/// (Nagle, RFC 896) would wait for each.
-pub fn start_connect(
-    endpoint: &Endpoint,
-    source: Option<IpAddr>,
-    speaks_first: bool,
-) -> io::Result<(OwnedFd, bool)> {
-    let (socket, outcome) = match endpoint {
+/// full refuses at once, with `WouldBlock`.
+pub fn start_connect(socket: &OwnedFd, endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<bool> {
+    let outcome = match endpoint {
         Endpoint::Inet(address) => {
-            let socket = inet_socket(Transport::Tcp, address.is_ipv4())?;
-            sockopt::set_tcp_nodelay(&socket, true)?;
-            if speaks_first {
-                acknowledge_at_once(&socket, false)?;
-            }
             if let Some(source) = source {
-                bind_source(&socket, source)?;
+                bind_source(socket, source)?;
             }
-            let outcome = connect(&socket, address);
-            (socket, outcome)
+            connect(socket, address)
         }
-        Endpoint::Unix(path) => {
-            let socket = unix_socket()?;
-            let outcome = connect(&socket, &path.address()?);
-            (socket, outcome)
-        }
+        Endpoint::Unix(path) => connect(socket, &path.address()?),
     };
     match outcome {
-        Ok(()) => Ok((socket, true)),
-        Err(rustix::io::Errno::INPROGRESS) => Ok((socket, false)),
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::INPROGRESS) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

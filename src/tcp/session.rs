@@ -265,9 +265,7 @@ impl Session {
 /// a place for it for as long as it lives.
 fn upward(ahead: Option<Box<Buffer>>) -> Option<Flow> {
     let Some(ahead) = ahead else { return Some(Flow::empty(Body::UntilEnd)) };
-    let mut up = Flow::new(*ahead, 0, Body::UntilEnd).ok()?;
-    up.open_sink();
-    Some(up)
+    Flow::new(*ahead, 0, Body::UntilEnd).ok()
 }
 
 /// The suite's way to see a panic contained while a backend's place and connection are held: these bytes behind a PROXY

@@ -117,9 +117,7 @@ impl Relay {
             return Err(Count::UdpTurnedAway);
         }
         let pass = self.admit(flow.client.ip()).map_err(Turned::datagram)?;
-        if self.sessions.is_full() {
-            self.evict();
-        }
+        self.make_room();
         let mut trial = Box::<Trial>::default();
         let upstream = self.connect(&mut trial, flow.client.ip())?;
         let attempt = Rc::clone(&upstream.attempt);

@@ -18,12 +18,15 @@ use std::{
 use super::{flow::Flow, session::Session, table::Table};
 use crate::{
     cluster::attempt::Attempt,
+    config::plan::Mode,
     io::{
         alarm::{self, Alarm, Millis, Ring},
         tray::{Burst, Tray},
         watch::Watch,
     },
-    limits::{TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_PROOF, UDP_QUEUE_BYTES},
+    limits::{
+        TURN_BYTES_MAX, UDP_DRAIN_SILENCE, UDP_EVENTS_MAX, UDP_PROOF, UDP_QUEUE_BYTES, UDP_SESSIONS_MAX,
+    },
     shard::{Setup, Shard},
     stats::names::Count,
     sys::{
@@ -60,7 +63,6 @@ pub struct Relay {
     pub(super) turn_bytes: u64,
     /// Datagrams lost at the clients' socket since it was opened.
     pub(super) lost: u32,
-    sessions_max: usize,
     told: Told,
     /// How many were told last, and how many of them have been served.
     ready: usize,
@@ -76,7 +78,6 @@ impl Relay {
         listener: Arc<str>,
         ordered: Rc<Cell<bool>>,
         clients: OwnedFd,
-        sessions_max: usize,
     ) -> io::Result<Self> {
         let address = socket::local_address(&clients)?;
         if address.ip().is_unspecified() {
@@ -90,7 +91,7 @@ impl Relay {
         ready_set::add(&set, &clients, CLIENTS)?;
         Ok(Relay {
             set: Watch::new(set)?,
-            sessions: Table::new(sessions_max),
+            sessions: Table::new(UDP_SESSIONS_MAX),
             proofs: VecDeque::new(),
             burst: Burst::default(),
             closing: false,
@@ -101,7 +102,6 @@ impl Relay {
             served: 0,
             alarm: shard.alarms.register(),
             alarmed: false,
-            sessions_max,
             shard,
             listener,
             ordered,
@@ -242,10 +242,18 @@ impl Relay {
 
     /// Starts again after a panic, without any flow.
     pub fn forget(&mut self) {
-        self.sessions = Table::new(self.sessions_max);
+        self.sessions = Table::new(UDP_SESSIONS_MAX);
         self.alarmed = false;
         self.alarm.clear();
         *self.shard.tray.borrow_mut() = None;
+    }
+
+    /// Makes room for one more flow. The UDP listeners of the plan in force have equal shares of what a worker may have.
+    pub(super) fn make_room(&mut self) {
+        let setup = self.shard.setup();
+        let sharing = setup.plan().listeners.iter().filter(|listener| listener.mode == Mode::Udp).count();
+        self.sessions.bound(UDP_SESSIONS_MAX / sharing.max(1));
+        while self.sessions.is_full() && self.evict() {}
     }
 
     /// Makes room by forgetting the flow that was silent longest; false when there is none.

@@ -1,6 +1,6 @@
 //! Makes a connection to a backend under a deadline.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{io, time::Duration};
 
 use rustix::io::Errno;
 
@@ -13,7 +13,6 @@ use crate::{
         stream::Stream,
     },
     stats::names::BackendCount,
-    sys::socket,
 };
 
 /// How to connect.
@@ -48,9 +47,8 @@ pub async fn connect(attempt: &Attempt, call: Call<'_>) -> Result<Stream, Fault>
 }
 
 async fn connect_to(backend: &Backend, endpoint: &Endpoint, call: Call<'_>) -> Result<Stream, Fault> {
-    let (socket, done) = start(backend, endpoint, call.speaks_first)?;
-    let mut stream = Stream::connecting(socket).map_err(fault)?;
-    if !done {
+    let (mut stream, is_made) = start(backend, endpoint, call.speaks_first)?;
+    if !is_made {
         call.alarm.set(call.timeout);
         let waited = call.alarm.bound(|cx| stream.poll_writable(cx)).await;
         call.alarm.clear();
@@ -74,10 +72,10 @@ fn greet(stream: &mut Stream, call: Call<'_>) -> bool {
 }
 
 /// Starts a handshake from the first local address that has a port left.
-fn start(backend: &Backend, endpoint: &Endpoint, speaks_first: bool) -> Result<(OwnedFd, bool), Fault> {
+fn start(backend: &Backend, endpoint: &Endpoint, speaks_first: bool) -> Result<(Stream, bool), Fault> {
     let mut last = Fault::upstream(Phase::Connect, Kind::Exhausted);
     for source in backend.sources().toward(endpoint) {
-        match socket::start_connect(endpoint, source, speaks_first) {
+        match Stream::connect(endpoint, source, speaks_first) {
             Ok(started) => return Ok(started),
             Err(error) => last = fault(error),
         }

@@ -41,6 +41,8 @@ pub struct Course {
     may_pause: bool,
     /// Until when it may stand in line, all its waits together.
     queued_until: Option<Millis>,
+    /// Its last place in the line, where it stands again if what it was called to is lost to somebody else.
+    stood_at: Option<u64>,
     /// The cluster's members, as the places that were tried count them.
     edition: u32,
     /// It did not find a backend at once.
@@ -67,7 +69,16 @@ impl Course {
         cluster.into_iter().for_each(|cluster| cluster.note_request(alarm::now()));
         let edition = cluster.map_or(0, |cluster| cluster.edition());
         let tried = Tried::new(retries.attempts);
-        Course { wish, tried, retries, may_pause: false, queued_until: None, edition, has_waited: false }
+        Course {
+            wish,
+            tried,
+            retries,
+            may_pause: false,
+            queued_until: None,
+            stood_at: None,
+            edition,
+            has_waited: false,
+        }
     }
 
     /// What was tried.
@@ -180,13 +191,15 @@ impl Course {
         let plan = seeker.setup().plan().clusters.get(self.wish.cluster);
         let timeout = plan.map(|plan| plan.queue_timeout).unwrap_or_default();
         let now = alarm::now();
+        let is_new = self.queued_until.is_none();
         let until = *self.queued_until.get_or_insert(now.saturating_add(alarm::millis(timeout)));
         let pinned = self.awaited(seeker);
-        let Some(ticket) = cluster.join_line(pinned, &seeker.shard().stats) else {
+        let Some(ticket) = cluster.join_line(pinned, self.stood_at, &seeker.shard().stats) else {
             seeker.shard().stats.count(Count::QueueFull);
             return Err(Unplaced::Full);
         };
-        seeker.shard().stats.count(Count::QueueWaits);
+        self.stood_at = Some(ticket.number());
+        seeker.shard().stats.add(Count::QueueWaits, u64::from(is_new));
         seeker.shard().expect_room();
         seeker.alarm().set(Duration::from_millis(until.saturating_sub(now).max(1)));
         let outcome = self.wait_for_turn(seeker, &ticket, pinned.is_some()).await;
@@ -221,7 +234,11 @@ impl Course {
             match self.pick(seeker) {
                 // It was called in vain, and would only stand in the same line again.
                 Err(Denial::Full) if is_pinned == self.awaited(seeker).is_some() => {}
-                outcome => return Ok(outcome),
+                Err(denial) => return Ok(Err(denial)),
+                Ok(picked) => {
+                    ticket.goes_to(picked.attempt.backend().room());
+                    return Ok(Ok(picked));
+                }
             }
         }
     }

@@ -48,6 +48,9 @@ pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
         (Side::Client, Phase::Connect | Phase::Request, Kind::Silent) if progress.answerable => {
             Verdict::Answer(408)
         }
+        (Side::Client, Phase::Connect | Phase::Request, Kind::TooLarge) if progress.answerable => {
+            Verdict::Answer(413)
+        }
         (Side::Client, ..) => Verdict::Abort,
         _ if !progress.answerable => Verdict::Abort,
         (Side::Local, ..) => Verdict::Answer(503),
@@ -57,7 +60,7 @@ pub fn verdict(fault: Fault, progress: Progress) -> Verdict {
             Verdict::Elsewhere(504)
         }
         (Side::Upstream, _, Kind::Silent | Kind::Exhausted) => Verdict::Answer(504),
-        (Side::Upstream, _, Kind::Malformed) => Verdict::Answer(502),
+        (Side::Upstream, _, Kind::Malformed | Kind::TooLarge) => Verdict::Answer(502),
         (Side::Upstream, Phase::Request, Kind::Died) if repeatable && progress.reused => Verdict::Afresh,
         (Side::Upstream, Phase::Request, Kind::Died) if repeatable => Verdict::Elsewhere(502),
         (Side::Upstream, Phase::Request | Phase::Response, Kind::Died) => Verdict::Answer(502),
@@ -144,6 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_does_wrong_is_answered_while_it_can_be() {
+        for (kind, status) in [(Kind::Malformed, 400), (Kind::Silent, 408), (Kind::TooLarge, 413)] {
+            let fault = |phase| Fault::client(phase, kind);
+            assert_eq!(verdict(fault(Phase::Request), SENT), Verdict::Answer(status));
+            assert_eq!(verdict(fault(Phase::Response), SENT), Verdict::Abort);
+            let begun = Progress { answerable: false, ..SENT };
+            assert_eq!(verdict(fault(Phase::Request), begun), Verdict::Abort);
+        }
+    }
+
+    #[test]
     fn a_late_response_is_asked_for_elsewhere_if_the_operator_says_so_and_it_may_be() {
         let late = Fault::upstream(Phase::Request, Kind::Silent);
         let wanted = Progress { retries_late: true, ..SENT };
@@ -178,6 +192,7 @@ mod tests {
             Just(Kind::Died),
             Just(Kind::Silent),
             Just(Kind::Malformed),
+            Just(Kind::TooLarge),
             Just(Kind::Missing),
             Just(Kind::Full),
             Just(Kind::Exhausted),

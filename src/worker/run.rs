@@ -17,6 +17,7 @@ use monoio::{IoUringDriver, RuntimeBuilder};
 
 use super::{
     contain::contain,
+    listening::Listening,
     mailbox::{Command, Handle, Mailbox, Renewal},
     outbox::Outbox,
 };
@@ -26,14 +27,14 @@ use crate::{
     health::standing::{Observation, Standing},
     http::{self, slots::Slots},
     io::{alarm, readiness, ready, stream::Stream, watch::Watch},
-    limits::{DEFER_ACCEPT_SECONDS, LISTEN_BACKLOG, UDP_SESSIONS_MAX},
+    limits::LISTEN_BACKLOG,
     listener::{accept, connection::Connection, spread},
     shard::Shard,
     stats::{
         names::{Count, Level},
         view::BackendCells,
     },
-    sys::{option, ring::RingFlags, socket},
+    sys::{ring::RingFlags, socket},
     tcp,
     udp::relay::Relay,
 };
@@ -119,8 +120,8 @@ struct Worker {
     cut: Cell<bool>,
     /// Listeners that still accept.
     listening: Cell<usize>,
-    /// Those listeners, each as it was planned and with the order to close.
-    listeners: RefCell<Vec<(ListenerPlan, Rc<Cell<bool>>)>>,
+    /// Those listeners, until the worker drains.
+    listeners: RefCell<Vec<Listening>>,
 }
 
 impl Worker {
@@ -141,9 +142,9 @@ impl Worker {
             listeners: RefCell::default(),
         });
         worker.keep_time()?;
-        let outbox = start.outbox.clone();
+        let (outbox, news) = (start.outbox.clone(), ready::watch()?);
         monoio::spawn(async move {
-            let Err(error) = ready::watch().await;
+            let Err(error) = news.await;
             outbox.tell(Event::Failed(format!("lost its connections: {error}")));
         });
         worker.sweep_pools();
@@ -152,8 +153,10 @@ impl Worker {
         for (listener, socket) in start.sockets {
             worker.listen(listener, socket)?;
         }
+        let bell = Watch::new(worker.mailbox.doorbell().duplicate()?)?;
+        // Everything it needs is open.
         start.outbox.tell(Event::Ready);
-        worker.read_mail(|event| start.outbox.tell(event)).await
+        worker.read_mail(bell, |event| start.outbox.tell(event)).await
     }
 
     /// The one timer: sweeps the deadlines.
@@ -219,16 +222,16 @@ impl Worker {
         }
         let name = Arc::clone(&plan.name);
         let for_all = plan.endpoint.inet().is_none();
-        if !for_all {
+        let listening = if for_all {
+            Listening::new(plan)
+        } else {
             socket::set_nodelay(&socket)?;
-        }
-        if plan.defer_accept {
-            option::defer_accept(&socket, DEFER_ACCEPT_SECONDS)?;
-        }
+            Listening::over_tcp(plan, &socket)?
+        };
         socket::start_listening(&socket, LISTEN_BACKLOG)?;
         let queue = Watch::new(socket)?;
         let worker = Rc::clone(self);
-        let closing = self.keep(plan);
+        let closing = self.keep(listening);
         let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
         let accepting = accept::run(Rc::clone(&self.shard), closing, queue, serve);
         self.listening.set(self.listening.get() + 1);
@@ -241,20 +244,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Remembers a listener, to order it to close when a reload leaves it out.
-    fn keep(&self, plan: &ListenerPlan) -> Rc<Cell<bool>> {
-        let closing = Rc::new(Cell::new(false));
-        self.listeners.borrow_mut().push((plan.clone(), Rc::clone(&closing)));
+    /// Remembers a listener for reloads; returns the order to close.
+    fn keep(&self, listening: Listening) -> Rc<Cell<bool>> {
+        let closing = listening.closing();
+        self.listeners.borrow_mut().push(listening);
         closing
     }
 
     /// Passes the datagrams of a listener's socket on until the worker drains.
     fn relay_datagrams(self: &Rc<Self>, plan: &ListenerPlan, socket: OwnedFd) -> io::Result<()> {
-        let is_udp = |listener: &&ListenerPlan| listener.mode == Mode::Udp;
-        let listeners = self.shard.setup().plan().listeners.iter().filter(is_udp).count();
-        let max = UDP_SESSIONS_MAX / listeners.max(1);
-        let closing = self.keep(plan);
-        let mut relay = Relay::new(Rc::clone(&self.shard), Arc::clone(&plan.name), closing, socket, max)?;
+        let closing = self.keep(Listening::new(plan));
+        let mut relay = Relay::new(Rc::clone(&self.shard), Arc::clone(&plan.name), closing, socket)?;
         self.listening.set(self.listening.get() + 1);
         let worker = Rc::clone(self);
         monoio::spawn(async move {
@@ -325,10 +325,7 @@ impl Worker {
     fn renew(&self, renewal: Renewal) {
         self.shard.renew(renewal.blueprint, &renewal.backends, &renewal.standings);
         let setup = self.shard.setup();
-        self.listeners.borrow_mut().retain(|(known, closing)| {
-            closing.set(!setup.plan().listeners.iter().any(|planned| planned.is_bound_like(known)));
-            !closing.get()
-        });
+        self.listeners.borrow_mut().retain_mut(|listening| listening.renew(&setup.plan().listeners));
         self.shard.alarms.rouse(false);
     }
 
@@ -344,8 +341,7 @@ impl Worker {
     /// Follows commands until the process ends, and tells whenever nothing is left to do while draining: another
     /// worker, not drained yet, may still hand a connection over after that, and closed connections still need the
     /// ring.
-    async fn read_mail(self: &Rc<Self>, tell: impl Fn(Event)) -> io::Result<Infallible> {
-        let mut bell = Watch::new(self.mailbox.doorbell().duplicate()?)?;
+    async fn read_mail(self: &Rc<Self>, mut bell: Watch, tell: impl Fn(Event)) -> io::Result<Infallible> {
         let mut told = false;
         loop {
             bell.readable().await;
@@ -361,12 +357,15 @@ impl Worker {
                         tell(Event::Renewed);
                     }
                     Command::Told(news) => self.shard.told(&news),
+                    // A reload may still be on its way when the end begins.
+                    Command::Listen(_) if self.shard.is_draining() => {}
                     Command::Listen(sockets) => {
                         for (listener, socket) in sockets {
                             self.listen(listener, socket)?;
                         }
                     }
                     Command::Drain => {
+                        self.listeners.borrow_mut().clear();
                         self.shard.drain();
                         self.mailbox.doorbell().ring();
                     }

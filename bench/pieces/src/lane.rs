@@ -134,7 +134,8 @@ impl Lane {
         let mut scratch = self.shard.scratch.borrow_mut();
         scratch.clear();
         let routes = self.setup.blueprint.routes(0);
-        let origin = Origin { client: &self.peer, local: "", policy: self.shard.headers(), routes };
+        let origin =
+            Origin { client: &self.peer, local: "", policy: self.shard.headers(), routes, body_max: None };
         let request = request::rewrite(head, found, origin, &mut scratch).unwrap();
         let (head, client) = (Head { bytes: head, found }, Some(self.client));
         let now = alarm::now();

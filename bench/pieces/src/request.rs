@@ -66,7 +66,8 @@ fn pass(head: &[u8], routes: Option<Routes<'_>>, out: &mut Vec<u8>) {
     let head = black_box(head);
     let found = Scan::default().advance(head).unwrap().unwrap();
     out.clear();
-    let origin = Origin { client: "192.0.2.7", local: "", policy: HeaderPolicy::default(), routes };
+    let origin =
+        Origin { client: "192.0.2.7", local: "", policy: HeaderPolicy::default(), routes, body_max: None };
     black_box(request::rewrite(head, found, origin, out).unwrap());
     black_box(out.as_slice());
 }

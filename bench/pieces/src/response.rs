@@ -29,7 +29,13 @@ pub fn pieces() -> Vec<Piece> {
 pub fn asked() -> Request {
     let head = heads::CURL.as_bytes();
     let found = Scan::default().advance(head).unwrap().unwrap();
-    let origin = Origin { client: "192.0.2.7", local: "", policy: HeaderPolicy::default(), routes: None };
+    let origin = Origin {
+        client: "192.0.2.7",
+        local: "",
+        policy: HeaderPolicy::default(),
+        routes: None,
+        body_max: None,
+    };
     request::rewrite(head, found, origin, &mut Vec::new()).unwrap()
 }
 

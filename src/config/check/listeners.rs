@@ -85,6 +85,7 @@ fn read(findings: &mut Findings<'_>, names: &mut Names, listener: &Listener) -> 
                 defer_accept: listener.defer_accept.get().copied().unwrap_or_default(),
                 down_text: listener.down_text.get().map_or(DOWN_TEXT, String::as_str).into(),
                 admission: admission.clone(),
+                request_body_max: listener.request_body_max.get().and_then(|size| size.limit()),
             },
             group: group.clone(),
             place: place.clone(),
@@ -117,6 +118,7 @@ fn check_mode(findings: &mut Findings<'_>, listener: &Listener, mode: Mode) {
         ("accept_proxy", listener.accept_proxy.place().filter(|_| !streams), "http or tcp"),
         ("defer_accept", listener.defer_accept.place().filter(|_| !streams), "http or tcp"),
         ("down_text", listener.down_text.place().filter(|_| mode != Mode::Tcp), "tcp"),
+        ("request_body_max", listener.request_body_max.place().filter(|_| mode != Mode::Http), "http"),
     ];
     for (key, place, right) in wrong {
         if let Some(place) = place {

@@ -128,6 +128,7 @@ fn read(
         action: action.unwrap_or(Action::Forward(Vec::new())),
         rewrite,
         response_timeout,
+        request_body_max: route.request_body_max.get().map(|size| size.limit()),
         admission: admission::of_route(findings, route),
     }
 }

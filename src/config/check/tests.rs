@@ -3,6 +3,8 @@
 mod circuit;
 mod health;
 mod modes;
+mod names;
+mod stickiness;
 mod waiting;
 
 use crate::config::tests::{checked, mistakes};
@@ -217,22 +219,6 @@ fn every_backend_that_is_possible_is_compared_with_all_the_others() {
     assert_eq!(mistakes(&with("")), [] as [&str; 0]);
     one(&with(",\n\"10.0.63.249:1\""), 5, &["`10.0.63.249:1` is named twice"]);
     one(&with(",\n\"[::ffff:1]:1\", \"[0::ffff:1]:1\""), 5, &["is named twice"]);
-}
-
-#[test]
-fn stickiness() {
-    let with = |line: &str| format!("{LISTENER}{CLUSTER}sticky = {{ {line} }}\n");
-    one(&with(""), 6, &["exactly one of `cookie` and `client_address`"]);
-    one(&with("cookie = \"a\", client_address = \"1h\""), 6, &["exactly one of"]);
-    one(&with("client_address = \"1h\", path = \"/\""), 6, &["`path` is for a cookie"]);
-    one(&with("client_address = \"0s\""), 6, &["`0s` is out of range"]);
-    one(&with("cookie = \"a b\""), 6, &["no name of a cookie"]);
-    one(&with("cookie = \"a\", domain = \"a b\""), 6, &["no domain"]);
-    one(&with("cookie = \"a\", path = \"a\""), 6, &["no path"]);
-    one(&with("cookie = \"a\", same_site = \"none\""), 6, &["`secure = true`"]);
-    one(&with("cookie = \"a\", max_age = \"900d\""), 6, &["out of range"]);
-    let tcp = with("cookie = \"a\"").replace(":80\"", ":80\"\nmode = \"tcp\"");
-    one(&tcp, 7, &["a `cookie` needs HTTP", "mode `tcp`"]);
 }
 
 #[test]

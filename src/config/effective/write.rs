@@ -2,11 +2,11 @@
 //!
 //! Knows both languages, and no key. Pure.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, num::NonZeroU64, time::Duration};
 
 use serde_json::Value as Json;
 
-use crate::config::units::format_duration;
+use crate::config::units::{format_duration, format_size};
 
 /// A value to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +79,11 @@ impl From<Duration> for Tree {
     fn from(value: Duration) -> Self {
         Tree::Text(format_duration(value))
     }
+}
+
+/// A limit in bytes; none is written as nothing.
+pub(super) fn size(limit: Option<NonZeroU64>) -> Tree {
+    Tree::Text(format_size(limit.map_or(0, NonZeroU64::get)))
 }
 
 pub(super) fn text(value: impl ToString) -> Tree {

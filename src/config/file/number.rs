@@ -2,6 +2,8 @@
 //!
 //! Pure.
 
+use std::num::NonZeroU64;
+
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
         plan::admission::{CONNECTIONS_PER_CLIENT_MAX, RATE_COUNT_MAX},
         read::{Key, Read, or_placeholder, unexpected},
         tree::{Node, Value},
+        units::{SIZE_FORM, parse_size},
     },
     limits::{ATTEMPTS_MAX, QUEUE_MAX},
 };
@@ -108,6 +111,31 @@ impl<const LOW: u32, const HIGH: u32> Read for Hundredths<LOW, HIGH> {
     fn schema() -> Json {
         let (low, high) = Self::ends();
         or_placeholder(&json!({ "type": "number", "minimum": low, "maximum": high }))
+    }
+}
+
+/// So many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) struct Size(u64);
+
+impl Size {
+    /// What it limits something to: nothing has no limit.
+    pub(in crate::config) fn limit(self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.0)
+    }
+}
+
+impl Read for Size {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let size = match &node.value {
+            Value::Text { text, .. } => parse_size(text),
+            _ => None,
+        };
+        size.map(Size).or_else(|| unexpected(node, mistakes, SIZE_FORM))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"^((\d+([KMG]i)?B)+|.*\$\{.*)$" })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Backend, HashKeyTable, RateKeyTable};
+use super::{Backend, HashKeyTable, RateKeyTable, Sticky};
 use crate::{
     addr::{BackendAddress, Networks},
     config::{
@@ -301,6 +301,38 @@ impl Read for RateKeyItem {
 
     fn schema() -> Json {
         json!({ "anyOf": [{ "enum": ["client-address", "all"] }, RateKeyTable::schema()] })
+    }
+}
+
+/// How a client is kept with its backend.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::config) enum StickyItem {
+    /// By its address, for the usual time.
+    ClientAddress,
+    /// As the table says.
+    Table(Box<Sticky>),
+}
+
+impl StickyItem {
+    /// True when the operator gave the key of a cookie.
+    pub(in crate::config) fn has_key(&self) -> bool {
+        matches!(self, StickyItem::Table(table) if table.key.get().is_some())
+    }
+}
+
+impl Read for StickyItem {
+    fn read(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        if !matches!(node.value, Value::Text { .. }) {
+            return Sticky::read(node, mistakes).map(Box::new).map(StickyItem::Table);
+        }
+        let fits =
+            |text: &str| (text.replace('_', "-") == "client-address").then_some(StickyItem::ClientAddress);
+        let what = "way to keep a client (a table such as `{ cookie = \"backend\" }` is one too)";
+        word(node, mistakes, what, &["client-address"], fits)
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["client-address"] }, Sticky::schema()] })
     }
 }
 

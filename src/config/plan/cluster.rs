@@ -201,6 +201,9 @@ pub enum HashKey {
     Query(Arc<str>),
 }
 
+/// How long a client's address is remembered unless told otherwise.
+pub const STICKY_ADDRESS_USUAL: Duration = Duration::from_secs(3 * 3600);
+
 /// How a client stays with its backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sticky {

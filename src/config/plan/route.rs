@@ -1,6 +1,6 @@
 //! Routes: which requests go where, and what is changed on their way.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use regex::bytes::Regex;
 
@@ -25,6 +25,8 @@ pub struct RoutePlan {
     pub rewrite: Rewrite,
     /// In place of the time-out for the first byte of a response; zero waits for ever.
     pub response_timeout: Option<Duration>,
+    /// In place of the listener's limit for a request's content.
+    pub request_body_max: Option<Option<NonZeroU64>>,
     /// Which of its requests it takes.
     pub admission: AdmissionPlan,
 }
@@ -41,6 +43,7 @@ impl RoutePlan {
             action,
             rewrite: Rewrite::default(),
             response_timeout: None,
+            request_body_max: None,
             admission: AdmissionPlan::default(),
         }
     }

@@ -93,7 +93,8 @@ pub(super) async fn make(subject: &Subject, tries: Vec<Try>, stage: &mut Stage) 
 }
 
 async fn connect(endpoint: &Endpoint, source: Option<IpAddr>) -> Result<Stream, Miss> {
-    let (socket, _) = socket::start_connect(endpoint, source, false).map_err(miss)?;
+    let socket = socket::open_stream(endpoint).map_err(miss)?;
+    socket::start_connect(&socket, endpoint, source).map_err(miss)?;
     socket::reset_on_close(&socket);
     Ok(match endpoint {
         Endpoint::Inet(_) => {

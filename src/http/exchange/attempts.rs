@@ -78,9 +78,6 @@ impl Exchange {
                 Err(fault) => fault,
                 Ok(mut lease) => {
                     reused = lease.reused;
-                    if !reused {
-                        self.upload.open_sink();
-                    }
                     match self.await_response(session, &mut lease).await {
                         Ok(arrived) => return self.deliver(session, lease, arrived).await,
                         Err(fault) => {

@@ -69,8 +69,8 @@ impl Exchange {
                     download.end_sink();
                 }
                 match self.relay_response(session, &mut lease, &mut download).await {
-                    // Without a length it is whole only if its end was no reset.
-                    Ok(()) if self.upload_reset && !response.body.is_delimited() => {
+                    // What ends with its stream is whole only if that end was no reset.
+                    Ok(()) if self.upload_reset && response.body == Body::UntilEnd => {
                         Err((Fault::upstream(Phase::Response, Kind::Died), true))
                     }
                     Ok(()) => Ok(Remains::behind(download, &mut lease)),
@@ -130,10 +130,10 @@ impl Exchange {
                 self.arm(session);
             }
             // What becomes of a late upload shows in the response, which has begun.
-            if self.poll_upload(cx, session, lease).is_err() || self.poll_client(cx, session).is_ready() {
-                return Poll::Ready(Err(Fault::client(Phase::Response, Kind::Died)));
+            if let Err(fault) = self.poll_upload(cx, session, lease) {
+                return Poll::Ready(Err(fault));
             }
-            Poll::Pending
+            self.poll_client(cx, session).map(|_| Err(Fault::client(Phase::Response, Kind::Died)))
         })
         .await
     }
@@ -218,7 +218,7 @@ impl Exchange {
 fn download_fault(broken: Broken) -> Fault {
     match broken {
         Broken::SourceEnded | Broken::Source(_) => Fault::upstream(Phase::Response, Kind::Died),
-        Broken::Malformed => Fault::upstream(Phase::Response, Kind::Malformed),
+        Broken::Body(_) => Fault::upstream(Phase::Response, Kind::Malformed),
         Broken::Sink(_) => Fault::client(Phase::Response, Kind::Died),
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     limits::INTERIM_MAX,
     relay::flow::Broken,
-    stats::names::{BackendCount, Count, Refusal},
+    stats::names::{BackendCount, Count},
     upstream::lease::Lease,
 };
 
@@ -167,9 +167,9 @@ impl Exchange {
                 self.upload_reset = kind != io::ErrorKind::BrokenPipe;
                 self.arm(session);
             }
-            Poll::Ready(Err(Broken::Malformed)) => {
-                session.shard.stats.refuse(Refusal::InvalidBody);
-                return Err(Fault::client(Phase::Request, Kind::Malformed));
+            Poll::Ready(Err(Broken::Body(wrong))) => {
+                session.shard.stats.refuse(wrong.refusal());
+                return Err(Fault::client(Phase::Request, wrong.kind()));
             }
             Poll::Ready(Err(Broken::Source(_) | Broken::SourceEnded)) => {
                 return Err(Fault::client(Phase::Request, Kind::Died));

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The largest message there is: the payload of a datagram is smaller, and so is what the kernel puts together.
-const PLACE_BYTES: usize = 64 * 1024;
+pub const PLACE_BYTES: usize = 64 * 1024;
 
 /// From the beginning of a place to that of the next one. With a power of two all of them would share a few lines of
 /// the processor's caches.
@@ -31,6 +31,8 @@ pub enum Sender {
 /// Places for messages, and what the kernel says beside each.
 pub struct Inbox {
     arena: Box<[u8]>,
+    /// How many bytes of each place are received into.
+    room: usize,
     names: Box<[Name]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
@@ -65,8 +67,14 @@ impl Message<'_> {
 impl Inbox {
     /// An empty inbox. Its memory is touched only where something is received.
     pub fn new(places: usize) -> Self {
+        Inbox::with_room(places, PLACE_BYTES)
+    }
+
+    /// One that cuts off what is larger than `room`.
+    pub fn with_room(places: usize, room: usize) -> Self {
         Inbox {
             arena: vec![0; places * STRIDE].into_boxed_slice(),
+            room: room.min(PLACE_BYTES),
             names: vec![Name::empty(); places].into_boxed_slice(),
             controls: vec![Control::empty(); places].into_boxed_slice(),
             vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; places].into_boxed_slice(),
@@ -112,10 +120,11 @@ impl Inbox {
 
     /// Points the headers at their memory.
     fn prepare(&mut self, sender: Sender, first: usize, end: usize) {
+        let room = self.room;
         let places = self.arena.chunks_exact_mut(STRIDE).zip(&mut self.names).zip(&mut self.controls);
         let heads = self.headers.iter_mut().zip(&mut self.vectors);
         for (((bytes, name), control), (header, vector)) in places.zip(heads).take(end).skip(first) {
-            *vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: PLACE_BYTES };
+            *vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: room };
             header.msg_len = 0;
             let header = &mut header.msg_hdr;
             (header.msg_name, header.msg_namelen) = match sender {

@@ -85,3 +85,19 @@ fn all_that_is_waited_for_is_counted() {
     assert!(told("attempts = 5\nretry_pause = \"1s\"\n[defaults]\nconnect_timeout = \"5s\"").is_empty());
     assert!(told("retry_response_timeout = true\nattempts = 3").is_empty(), "that was asked for");
 }
+
+/// A place that a hanging connect holds comes free too late for those who wait for it.
+#[test]
+fn a_connect_is_not_waited_for_longer_than_a_place_in_line() {
+    let connect = |time: &str| format!("[defaults]\nconnect_timeout = \"{time}\"");
+    let told_of = ["`queue_timeout` of `1s`", "`connect_timeout` of `2s`", "a connect_timeout below it"];
+    warned(&format!("max_requests = 1\n{}", connect("2s")), 8, &told_of);
+    warned(&format!("max_connections = 1\n{}", connect("2s")), 8, &told_of);
+    // Whoever wrote the other one is told there.
+    let shorter = ["`queue_timeout` of `500ms`", "`connect_timeout` of `1s`"];
+    warned("max_requests = 1\nqueue_timeout = \"500ms\"", 7, &shorter);
+    warned(&format!("queue_timeout = \"500ms\"\nmax_requests = 1\n{}", connect("1s")), 6, &shorter);
+    assert!(told(&format!("max_requests = 1\n{}", connect("1s"))).is_empty(), "no longer than it");
+    assert!(told(&connect("2s")).is_empty(), "nobody ever waits");
+    assert!(told("max_requests = 1\nqueue_timeout = \"2s\"").is_empty());
+}
