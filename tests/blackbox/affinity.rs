@@ -78,6 +78,26 @@ fn all_connections_of_a_client_go_to_one_backend() {
     }
 }
 
+/// Promise 28: a word is enough, and then it is three hours.
+#[test]
+fn without_a_limit_of_its_own_a_client_is_remembered_for_three_hours() {
+    let directory = Directory::new();
+    let backends = ["alpha", "beta", "gamma"].map(|name| naming(&directory, name));
+    let places = backends.each_ref().map(|backend| backend.place.clone());
+    let text = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nbackend = {places:?}\nsticky = \"client-address\"\n"
+    );
+    let ringway = Configured::start(2, &text);
+    let kept = &ringway.config()["cluster"][0]["sticky"];
+    assert_eq!(kept["client_address"], "3h", "{kept}");
+    let clients: Vec<_> = sources(9).into_iter().map(|source| (source, ask(&ringway, source))).collect();
+    let used: BTreeSet<_> = clients.iter().map(|(_, backend)| backend).collect();
+    assert_eq!(used.len(), 3, "new clients go round");
+    for (source, backend) in clients.iter().cycle().take(45) {
+        assert_eq!(ask(&ringway, *source), *backend, "{source}");
+    }
+}
+
 #[test]
 fn connections_without_http_stay_too() {
     let directory = Directory::new();
@@ -154,5 +174,44 @@ fn a_dead_backends_clients_move_and_stay_where_they_went() {
         for ((source, _), after) in clients.iter().zip(&moved) {
             assert_eq!(ask(&ringway, *source), *after, "{source} moved again");
         }
+    }
+}
+
+/// One that drains keeps those that are pinned to it by their address, as it does those with a cookie.
+#[test]
+fn a_draining_backend_keeps_the_clients_it_has_and_gets_no_others() {
+    let directory = Directory::new();
+    let backends = ["alpha", "beta", "gamma"].map(|name| naming(&directory, name));
+    let text_with = |state: &str| {
+        let tables = backends.iter().zip(["ready", state, "ready"]).map(|(backend, state)| {
+            format!("[[cluster.backend]]\naddress = \"{}\"\nstate = \"{state}\"\n", backend.place)
+        });
+        let tables: String = tables.collect();
+        format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nsticky = {{ client_address = \"3h\" }}\n{tables}"
+        )
+    };
+    let ringway = Configured::start(2, &text_with("ready"));
+    let all = sources(40);
+    let (known, newcomers) = all.split_at(20);
+    let before: Vec<_> = known.iter().map(|source| ask(&ringway, *source)).collect();
+    assert!(before.iter().any(|backend| backend == "beta"), "{before:?}");
+
+    ringway.reload(&text_with("drain"));
+    for _ in 0..4 {
+        for (source, backend) in known.iter().zip(&before) {
+            assert_eq!(ask(&ringway, *source), *backend, "{source} was moved from one that drains");
+        }
+    }
+    let new: Vec<_> = newcomers.iter().map(|source| ask(&ringway, *source)).collect();
+    assert!(new.iter().all(|backend| backend != "beta"), "one that drains got a newcomer: {new:?}");
+    all_workers_have(&ringway, "requests");
+
+    // Who is out altogether keeps nobody.
+    ringway.reload(&text_with("maint"));
+    for (source, before) in all.iter().zip(before.iter().chain(&new)) {
+        let after = ask(&ringway, *source);
+        assert_ne!(after, "beta", "{source}");
+        assert!(before == "beta" || *before == after, "{source} was moved from {before} to {after}");
     }
 }

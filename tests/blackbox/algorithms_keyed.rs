@@ -45,9 +45,50 @@ fn by_header(key: usize) -> String {
     format!("GET /{} HTTP/1.1\r\nHost: a\r\nX-User: {key}\r\n\r\n", key % 7)
 }
 
+/// Among other cookies, in two fields.
+fn by_cookie(key: usize) -> String {
+    format!(
+        "GET /{} HTTP/1.1\r\nHost: a\r\nCookie: lang=de; x-user={key}\r\nCookie: n={}\r\n\r\n",
+        key % 7,
+        key % 11
+    )
+}
+
+fn by_path(key: usize) -> String {
+    format!("GET /{key}?n={} HTTP/1.1\r\nHost: a\r\nX-User: {}\r\n\r\n", key % 7, key % 11)
+}
+
 const KEYS: usize = 600;
 
-/// Promises 9 and 13.
+/// Promise 8: the same value is the same key, wherever it stands, and nothing else of the request matters.
+#[test]
+fn cookies_and_paths_are_keys_like_any_other() {
+    let backends = numbered(4);
+    let list = places(&backends);
+    for algorithm in ["ip-hash", "ring", "maglev"] {
+        let start = |workers, hash_key| {
+            let cluster = format!("balance = \"{algorithm}\"\nhash_key = {hash_key}");
+            Configured::start(workers, &file("http", &cluster, &list))
+        };
+        let by_headers = keyed(&start(1, "{ header = \"x-user\" }"), KEYS, by_header);
+        assert_eq!(tally(&by_headers).len(), 4, "{algorithm}: not all are used");
+        let cookies = start(2, "{ cookie = \"x-user\" }");
+        assert_eq!(keyed(&cookies, KEYS, by_cookie), by_headers, "{algorithm}: cookies");
+
+        let paths = start(2, "\"path\"");
+        let by_paths = keyed(&paths, KEYS, by_path);
+        assert_eq!(tally(&by_paths).len(), 4, "{algorithm}: not all are used");
+        // Other connections, and nothing behind the path.
+        let bare = |key| format!("GET /{key} HTTP/1.1\r\nHost: a\r\n\r\n");
+        for _ in 0..4 {
+            assert_eq!(keyed(&paths, KEYS, bare), by_paths, "{algorithm}: paths");
+        }
+    }
+}
+
+/// Promises 9 and 13. On a ring none of the others' keys move. A Maglev table is filled anew, and some slots of others change
+/// hands: on average one in a thousand of four or five backends, but it is a matter of their names, which are another time
+/// other ports. So one in twenty may.
 #[test]
 fn only_the_keys_of_who_leaves_move() {
     let backends = numbered(5);

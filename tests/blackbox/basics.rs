@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
+use crate::support::kernel::reset_now;
 use crate::support::ringway::{Options, message};
-use crate::support::{Backend, Ringway, refusing_address};
+use crate::support::{Acceptor, Backend, Ringway, refusing_address};
 
 /// How often each id answered `count` requests, over one connection and over many.
 fn answers(ringway: &Ringway, count: usize) -> BTreeMap<String, usize> {
@@ -104,6 +105,38 @@ fn nothing_is_printed_for_a_connection_or_a_request() {
     ringway.stats();
     let fresh: Vec<_> = ringway.lines().into_iter().skip(before).collect();
     assert_eq!(fresh.len(), 1, "more than the statistics: {fresh:#?}");
+}
+
+#[test]
+fn nothing_is_printed_for_a_tunnel() {
+    let acceptor = Acceptor::new();
+    let options = Ringway::options().tcp().backend(&acceptor.place).json();
+    let ringway = options.arg("--accept-proxy").arg("127.0.0.9").start();
+    let before = ringway.lines().len();
+    for turn in 0..15 {
+        let (mut client, mut backend) = acceptor.tunnel(&ringway);
+        client.send(b"hello").unwrap();
+        assert_eq!(backend.take_exactly(5).unwrap(), b"hello");
+        // However they end.
+        match turn % 3 {
+            0 => drop((client, backend)),
+            1 => {
+                reset_now(&client.stream);
+                backend.wait_closed();
+            }
+            _ => {
+                reset_now(&backend.stream);
+                client.wait_closed();
+            }
+        }
+        let mut no_proxy = ringway.client_from([127, 0, 0, 9].into());
+        no_proxy.send(b"nonsense\r\n").unwrap();
+        no_proxy.wait_closed();
+    }
+    ringway.stats();
+    let fresh: Vec<_> = ringway.lines().into_iter().skip(before).collect();
+    assert_eq!(fresh.len(), 1, "more than the statistics: {fresh:#?}");
+    assert_eq!(ringway.wait_quiet().counter("tunnels"), 15);
 }
 
 #[test]

@@ -113,6 +113,18 @@ fn a_wrong_file_is_exit_3_with_every_mistake_and_nothing_started() {
 }
 
 #[test]
+fn a_name_that_is_there_twice_is_a_mistake_of_the_second() {
+    let route =
+        |path: &str| format!("[[route]]\nname = \"shop\"\npath = \"{path}\"\ncluster = \"default\"\n");
+    let (code, stdout, stderr) =
+        ringway(&["-t", "-c", "-"], &(GOOD.to_owned() + &route("/a") + &route("/b")));
+    assert_eq!((code, stdout.as_str()), (Some(3), ""), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let told = "error: standard input:11: route.name: there is another route `shop` (standard input:7)";
+    assert!(stderr.starts_with(told), "{stderr}");
+}
+
+#[test]
 fn checking_opens_and_resolves_nothing() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let file = format!(

@@ -151,6 +151,27 @@ fn the_first_bytes_of_a_client_end_the_handshake_with_its_backend() {
     }
 }
 
+/// With the end of the client's direction there is nothing that an acknowledgement could wait for.
+#[test]
+fn bytes_and_end_of_a_client_end_the_handshake_together() {
+    let acceptor = Acceptor::new();
+    let ringway = in_front_of(&acceptor, "tcp", "");
+    let counted = (0..10).map(|_| {
+        ringway.pause();
+        let mut client = ringway.client();
+        client.send(b"hello").unwrap();
+        client.finish();
+        ringway.resume();
+        let mut backend = acceptor.accept();
+        assert_eq!(backend.take_to_end().unwrap(), b"hello");
+        segments_received(&backend.stream)
+    });
+    assert_eq!(counted.min(), Some(2));
+    let stats = ringway.wait_quiet();
+    let bytes = ["client_received_bytes", "upstream_sent_bytes"].map(|name| stats.counter(name));
+    assert_eq!(bytes, [50; 2], "what comes before the backend counts, too");
+}
+
 #[test]
 fn a_request_ends_the_handshake_with_its_backend() {
     for cluster in ["", "send_proxy = \"v1\""] {
@@ -176,13 +197,16 @@ fn a_request_ends_the_handshake_with_its_backend() {
 fn a_backend_that_waits_for_acknowledgements_is_not_kept_waiting() {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     const PIECES: [&[u8]; 3] = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"o", b"k"];
-    for mode in ["tcp", "http"] {
+    for (mode, client_ends) in [("tcp", false), ("tcp", true), ("http", false)] {
         let acceptor = Acceptor::new();
         let ringway = in_front_of(&acceptor, mode, "");
         let fastest = (0..30).map(|_| {
             ringway.pause();
             let mut client = ringway.client();
             client.send(REQUEST).unwrap();
+            if client_ends {
+                client.finish();
+            }
             ringway.resume();
             let mut backend = acceptor.accept();
             backend.stream.set_nodelay(false).unwrap();
@@ -194,6 +218,6 @@ fn a_backend_that_waits_for_acknowledgements_is_not_kept_waiting() {
             drop(backend);
             begun.elapsed()
         });
-        assert!(fastest.min().unwrap() < Duration::from_millis(30), "{mode}");
+        assert!(fastest.min().unwrap() < Duration::from_millis(30), "{mode} {client_ends}");
     }
 }

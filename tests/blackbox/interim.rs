@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use crate::support::{Backend, PATIENCE, Ringway, Seed};
+use crate::support::kernel::reset_on_close;
+use crate::support::{Acceptor, Backend, PATIENCE, Ringway, Seed};
 
 const EXPECTING: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
 
@@ -229,5 +230,39 @@ fn an_upload_goes_on_behind_an_early_answer() {
         assert_eq!(backend.wait_requests(1)[0].whole().bytes, b"helloworld");
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!(client.response().text(), "early");
+    }
+}
+
+/// Who refuses an upload answers and does not read the rest, which makes the close a reset. What needs no end of the stream to
+/// be whole is whole.
+#[test]
+fn an_answer_without_content_arrives_though_the_upload_is_reset() {
+    const EMPTY: &str = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BARE: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n";
+    let part = Seed::new(62).bytes(10_000);
+    for (version, answer, status, content) in [
+        ("1.1", EMPTY, 413, ""),
+        ("1.1", BARE, 204, ""),
+        ("1.0", EMPTY, 413, ""),
+        ("1.0", CHUNKED, 200, "no"),
+    ] {
+        let acceptor = Acceptor::new();
+        let ringway = Ringway::options().cores(1).backend(&acceptor.place).json().start();
+        let mut client = ringway.client();
+        let head = format!("POST / HTTP/{version}\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
+        client.send(head.as_bytes()).unwrap();
+        client.send(&part).unwrap();
+        let mut backend = acceptor.accept();
+        backend.take_head().unwrap();
+        ringway.pause();
+        backend.send(answer.as_bytes()).unwrap();
+        reset_on_close(&backend.stream);
+        drop(backend);
+        client.send(&part).unwrap();
+        ringway.resume();
+        let response = client.last_response().unwrap();
+        assert_eq!((response.status, response.text().as_str()), (status, content), "{version} {answer}");
+        assert_eq!(ringway.wait_quiet().counter("fault_upstream_reset"), 0, "{answer}");
     }
 }

@@ -1,8 +1,8 @@
-//! A kernel that refuses: too few descriptors, no io_uring.
+//! A kernel that refuses: too few descriptors, connections that cannot be accepted, no io_uring, or an old one.
 
 use crate::support::deadline::within;
-use crate::support::kernel::{forbid_io_uring, limit_descriptors};
-use crate::support::ringway::Options;
+use crate::support::kernel::{forbid_io_uring, limit_descriptors, refuse_first};
+use crate::support::ringway::{Options, message};
 use crate::support::{Backend, Client, PATIENCE, Ringway, eventually};
 
 #[test]
@@ -29,8 +29,31 @@ fn it_survives_the_want_of_descriptors_and_serves_again() {
         };
         eventually("service after the crowd has left", || served().then_some(()));
     }
-    assert_eq!(ringway.wait_quiet().counter("connection_panics"), 0);
+    let stats = ringway.wait_quiet();
+    assert_eq!(stats.counter("connection_panics"), 0);
+    assert!(stats.counter("accept_errors_descriptors") >= 1);
+    assert_eq!((stats.counter("accept_errors_aborted"), stats.counter("accept_errors_other")), (0, 0));
     assert!(ringway.ended().is_none());
+}
+
+/// Whatever keeps connections from being accepted is counted by its kind, and the next ones are served.
+#[test]
+fn connections_that_cannot_be_accepted_are_counted_and_the_next_ones_are_served() {
+    let backend = Backend::well_behaved("a");
+    for (counter, errnos) in [
+        ("accept_errors_descriptors", [libc::ENFILE, libc::ENFILE, libc::EMFILE]),
+        ("accept_errors_descriptors", [libc::ENOBUFS, libc::ENOMEM, libc::ENFILE]),
+        ("accept_errors_aborted", [libc::ECONNABORTED, libc::EPROTO, libc::ECONNABORTED]),
+        ("accept_errors_other", [libc::EINVAL, libc::EINVAL, libc::EINVAL]),
+    ] {
+        let options = Ringway::options().backends(&[&backend]).json();
+        let ringway = options.command(|command| refuse_first(command, libc::SYS_accept4, &errnos)).start();
+        assert_eq!(ringway.get("/").text(), "a", "{counter}");
+        let stats = ringway.wait_quiet();
+        for other in ["accept_errors_descriptors", "accept_errors_aborted", "accept_errors_other"] {
+            assert_eq!(stats.counter(other), if other == counter { 3 } else { 0 }, "{other}, {errnos:?}");
+        }
+    }
 }
 
 /// Starts it where io_uring is answered with `errno`; its exit code and what it said.
@@ -65,4 +88,35 @@ fn io_uring_that_is_missing_is_exit_5_with_cause_and_remedy() {
         assert!(stderr.contains(word), "no {word}: {stderr}");
     }
     assert!(!stderr.contains("ready") && !stderr.contains("panicked"), "{stderr}");
+}
+
+/// The flags it chose where the kernel knows none of the best `unknown` sets.
+fn flags_without(unknown: usize) -> String {
+    let backend = Backend::well_behaved("a");
+    let errnos = vec![libc::EINVAL; unknown];
+    let options = Ringway::options().backends(&[&backend]);
+    let change = |command: &mut _| refuse_first(command, libc::SYS_io_uring_setup, &errnos);
+    let ringway = options.command(change).start();
+    // Whatever it is, it works.
+    let mut client = ringway.client();
+    let body = vec![b'x'; 100_000];
+    for _ in 0..3 {
+        assert_eq!(
+            (client.get("/").text(), client.post("/", &body).text()),
+            ("a".to_owned(), "a".to_owned())
+        );
+    }
+    let line = ringway.wait_line("line about the ring", |line| message(line).contains("io_uring "));
+    line.split_once("flags=").unwrap().1.trim_matches('"').to_owned()
+}
+
+/// Kernels from Linux 5.11 on are good enough, and each has the best ring it knows.
+#[test]
+fn flags_that_the_kernel_does_not_know_are_done_without() {
+    let sets = ["SINGLE_ISSUER|DEFER_TASKRUN", "COOP_TASKRUN", "plain"];
+    let own = flags_without(0);
+    let own = sets.iter().position(|set| *set == own).unwrap();
+    for unknown in [1, 2] {
+        assert_eq!(flags_without(unknown), sets[unknown.max(own)]);
+    }
 }

@@ -42,3 +42,27 @@ fn every_kind_of_listener_follows_a_reload() {
     assert_eq!(flow.ask_patiently(b"two"), b"a:two");
     assert_eq!(DatagramClient::new(udp).ask_patiently(b"three"), b"b:three");
 }
+
+/// What a worker may have is shared by the listeners of the plan in force, not by those there were when each was bound.
+#[test]
+fn flows_make_room_for_a_listener_that_a_reload_brings() {
+    const MAX: u64 = 8192;
+    // Some have the port of another one that has gone.
+    const ASKED: u64 = MAX / 4 * 3;
+    let backend = DatagramBackend::echoing();
+    let place = backend.address.to_string();
+    let one = listener("dns", "udp", "dns") + &cluster("dns", &[(&place, 1)]);
+    let ringway = Configured::start(1, &one);
+    let ask = || assert_eq!(DatagramClient::new(ringway.listener("dns")).ask_patiently(b"x"), b"x");
+    (0..ASKED).for_each(|_| ask());
+    let stats = ringway.stats();
+    let (known, opened) = (stats.gauge("udp_sessions_active"), stats.counter("udp_sessions_opened"));
+    assert!(known > MAX / 2, "{known}");
+    ringway.reload(&(listener("more", "udp", "dns") + &one));
+    while ringway.stats().counter("udp_sessions_opened") == opened {
+        ask();
+    }
+    let stats = ringway.stats();
+    assert_eq!(stats.gauge("udp_sessions_active"), MAX / 2);
+    assert_eq!(stats.counter("udp_sessions_evicted"), known + 1 - MAX / 2);
+}

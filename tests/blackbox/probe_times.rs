@@ -1,14 +1,14 @@
 //! Active health checks as the defaults have them: when probes come, seen from the backends.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::deadline::within;
-use crate::support::{Backend, Configured, eventually};
+use crate::support::{Backend, Configured, eventually, kernel};
 
 /// One TCP listener in front of these backends, which are probed like this, with the jitter of the defaults.
 fn probed(places: &[String], health: &str) -> String {
@@ -20,8 +20,7 @@ fn probed(places: &[String], health: &str) -> String {
 
 /// When each of many backends was probed. They are one socket, and told apart by their addresses.
 fn instants(backends: usize, interval: Duration, rounds: usize) -> Vec<Vec<Instant>> {
-    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let listener = kernel::listen_everywhere();
     let port = listener.local_addr().unwrap().port();
     let places: Vec<_> = (1..=backends).map(|index| format!("127.2.0.{index}:{port}")).collect();
     let health = format!("probe = \"tcp\"\ninterval = \"{}ms\"\ntimeout = \"10s\"", interval.as_millis());

@@ -1,7 +1,7 @@
 //! Active health checks: when backends are probed, what turns them, and that nothing else does.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::deadline::within;
 use crate::support::wire::Closing;
-use crate::support::{Acceptor, Backend, Client, Configured, PATIENCE, eventually, refusing_address};
+use crate::support::{Acceptor, Backend, Client, Configured, PATIENCE, eventually, kernel, refusing_address};
 
 /// One listener in this mode in front of these backends, which are probed like this.
 pub(crate) fn probed(mode: &str, backends: &[&str], health: &str) -> String {
@@ -183,8 +183,7 @@ fn there_is_never_more_than_one_probe_at_a_time() {
 fn a_thousand_backends_are_probed_one_after_the_other() {
     const BACKENDS: usize = 1_000;
     const SLICES: usize = 20;
-    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let listener = kernel::listen_everywhere();
     let port = listener.local_addr().unwrap().port();
     let places: Vec<_> =
         (0..BACKENDS).map(|index| format!("127.1.{}.{}:{port}", index / 250, index % 250 + 1)).collect();
@@ -288,7 +287,7 @@ fn statistics_and_metrics_show_what_probes_found() {
 fn without_descriptors_nobody_is_taken_out() {
     let good = Backend::well_behaved("a");
     let health = "path = \"/\"\ninterval = \"20ms\"\ntimeout = \"10s\"";
-    let limit = |command: &mut std::process::Command| crate::support::kernel::limit_descriptors(command, 64);
+    let limit = |command: &mut std::process::Command| kernel::limit_descriptors(command, 64);
     let ringway = Configured::start_changed(1, &probed("http", &[&good.place], health), limit);
     wait_probes(&ringway, &good.place, |of| of["probes"].as_u64() > Some(3));
     // Connections that wait for a request take what descriptors there are.

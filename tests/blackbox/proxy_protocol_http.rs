@@ -1,10 +1,11 @@
 //! The PROXY protocol in HTTP mode: the claimed client is the one that counts, and its connections serve nobody else.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::support::introduction::{v1, v2, v2_raw};
 use crate::support::ringway::Options;
-use crate::support::{Acceptor, Backend, Connection, Directory, Ringway, eventually};
+use crate::support::{Acceptor, Backend, Configured, Connection, Directory, Ringway, eventually};
 
 const CLAIM: &str = "192.0.2.7:56324";
 const TARGET: &str = "198.51.100.1:443";
@@ -140,6 +141,33 @@ fn an_introduced_connection_serves_its_client_alone() {
     eventually("the end of all", || (backend.closed() == 3).then_some(()));
     assert_eq!(ringway.wait_quiet().backend_gauge("idle"), 0);
     assert_eq!(backend.connections(), 3);
+}
+
+/// Idle connections of others make room, the one that has rested longest first.
+#[test]
+fn an_introduced_connection_makes_room_for_another_client() {
+    let (backend, met) = introduced();
+    let text = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nsend_proxy = \"v2\"\n\
+         backend = {{ address = \"{}\", max_connections = 2 }}\n",
+        backend.place
+    );
+    let ringway = Configured::start(1, &text);
+    let mut clients = [1, 2, 3].map(|last| ringway.client_from([127, 0, 0, last].into()));
+    // The third one displaces the first, that one the second, and so on.
+    for number in [0, 1, 2, 0, 1, 2] {
+        clients[number].send(GET).unwrap();
+        assert_eq!(clients[number].response().text(), format!("127.0.0.{}", number + 1));
+        let before = Instant::now();
+        // The coarse clock tells one from the next.
+        eventually("another moment", || (before.elapsed() > Duration::from_millis(20)).then_some(()));
+    }
+    assert_eq!((met.lock().unwrap().len(), backend.connections()), (6, 6));
+    let stats = ringway.wait_stats("two of them", |stats| stats.backend_gauge("idle") == 2);
+    assert_eq!(stats.counter("queue_waits"), 0);
+    drop(clients);
+    ringway.wait_stats("none", |stats| stats.backend_gauge("idle") == 0);
+    eventually("the end of all", || (backend.closed() == 6).then_some(()));
 }
 
 #[test]

@@ -72,9 +72,9 @@ fn no_more_wait_at_two_workers_than_may_wait_at_all() {
     }
 }
 
-/// One request or one connection at a time, as `limit` says.
-fn take_turns(limit: &str) {
-    let holding = Holding::start();
+/// One request or one connection at a time, as `limit` says, each with this response.
+fn take_turns(limit: &str, content: &str) {
+    let holding = Holding::with_content(content);
     let text = format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\n{limit} = 1\nqueue_max = 24\nqueue_timeout = \"1h\"\n\
          backend = [\"{}\"]\n",
@@ -97,11 +97,18 @@ fn take_turns(limit: &str) {
     // Each fourth place goes to the others, so both are served in the first half.
     let half: Vec<_> = asked[..12].iter().map(|name| worker[name]).collect();
     assert!(half.contains(&0) && half.contains(&1), "{limit}: {half:?}");
-    wait_over(&ringway);
+    assert_eq!(wait_over(&ringway).counter("queue_waits"), 24, "each has waited once");
 }
 
 #[test]
 fn the_oldest_of_each_worker_goes_first_and_no_worker_waits_for_the_end_of_the_other() {
-    take_turns("max_requests");
-    take_turns("max_connections");
+    take_turns("max_requests", "done");
+    take_turns("max_connections", "done");
+}
+
+/// A connection behind so much is not used again at once: it is closed for another one, whose place may be given to the other
+/// worker meanwhile.
+#[test]
+fn a_connection_that_has_to_settle_costs_nobody_its_turn() {
+    take_turns("max_connections", &"x".repeat(100_000));
 }

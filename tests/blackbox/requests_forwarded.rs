@@ -1,7 +1,7 @@
 //! What a backend receives of a request: every end-to-end byte, nothing hop-by-hop, and what a proxy owes to say.
 
 use crate::support::backend::Request;
-use crate::support::{Backend, Ringway, Seed};
+use crate::support::{Backend, Configured, Ringway, Seed};
 
 /// Sends a request head (and body) and returns what the backend was sent.
 fn forward(request: &str) -> Request {
@@ -241,4 +241,45 @@ fn a_get_without_a_body_gets_no_framing_field() {
 fn a_post_of_nothing_keeps_its_length() {
     let request = forward("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(request.head.value("content-length").as_deref(), Some("0"));
+}
+
+/// What a backend is sent by an instance with these lines among its defaults.
+fn forward_with(defaults: &str, request: &str) -> Request {
+    let backend = Backend::well_behaved("a");
+    let text = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[defaults]\n{defaults}\n[[cluster]]\nbackend = {:?}\n",
+        backend.place
+    );
+    let ringway = Configured::start(1, &text);
+    let mut client = ringway.client();
+    client.send(request.as_bytes()).unwrap();
+    assert_eq!(client.response().status, 200);
+    backend.last()
+}
+
+#[test]
+fn what_a_trusted_client_says_of_others_is_kept_and_added_to() {
+    let said = "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 203.0.113.9, 198.51.100.2\r\n\
+                X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.test\r\n\r\n";
+    let fields = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+    let told = |request: &Request| fields.map(|name| request.head.list(name));
+    let trusted = forward_with("trust_forwarded = true", said);
+    assert_eq!(told(&trusted), ["203.0.113.9, 198.51.100.2, 127.0.0.1", "https", "shop.test"]);
+    for defaults in ["trust_forwarded = false", ""] {
+        assert_eq!(told(&forward_with(defaults, said)), ["127.0.0.1", "http", "a.test"], "{defaults:?}");
+    }
+    // Who says nothing is named all the same.
+    let silent = forward_with("trust_forwarded = true", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(told(&silent), ["127.0.0.1", "http", "a.test"]);
+}
+
+#[test]
+fn via_can_be_left_out() {
+    let with = |defaults| forward_with(defaults, "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.0 first\r\n\r\n");
+    assert_eq!(with("via = false").head.list("via"), "1.0 first");
+    for defaults in ["via = true", ""] {
+        assert_eq!(with(defaults).head.list("via"), "1.0 first, 1.1 ringway", "{defaults:?}");
+    }
+    let silent = forward_with("via = false", "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(!silent.head.has("via"));
 }

@@ -105,6 +105,33 @@ fn the_longest_path_wins_whatever_the_order() {
 }
 
 #[test]
+fn an_expression_takes_what_no_path_and_no_prefix_does() {
+    let (_backends, clusters) = services(["images", "old", "users", "exact"]);
+    let text = clusters
+        + &route("path_regex = \"[.](png|jpe?g)$\"", "images")
+        + &route("path_regex = '^/v[0-9]+/users(/\\d+)?$'", "users")
+        + &route("path_regex = \"^/v1/\"", "old")
+        + &route("path = \"/logo.png\"", "exact");
+    let ringway = Configured::start(2, &text);
+    let mut client = ringway.client();
+    for (path, wanted) in [
+        ("/a/b.png", "images"),
+        ("/b.jpg?size=1", "images"),
+        ("/b.png/c", "404"),
+        ("/c?d=b.png", "404"),
+        ("/logo.png", "exact"),
+        ("/v2/users/17", "users"),
+        ("/v1/orders", "old"),
+        // Of two that fit, the first that was written.
+        ("/v1/users", "users"),
+        ("/v1/x.png", "images"),
+        ("/x/v1/", "404"),
+    ] {
+        assert_eq!(outcome(&client.get(path)), wanted, "{path}");
+    }
+}
+
+#[test]
 fn hosts_are_exact_then_wildcard_then_any() {
     let ([exact, below, _any], clusters) = services(["exact", "below", "any"]);
     let text = clusters

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::kernel::allowed_cores;
 use crate::support::stats::{backends, entries};
 use crate::support::wire::Closing;
-use crate::support::{Backend, Client, Holding, PATIENCE, Ringway};
+use crate::support::{Backend, Client, Configured, Holding, PATIENCE, Ringway};
 
 /// Well below the shutdown time-out of 25 s.
 const SOON: Duration = Duration::from_secs(10);
@@ -87,6 +87,34 @@ fn a_second_signal_cuts_at_once() {
             "signal {signal}: the held request cannot have an answer"
         );
     }
+}
+
+/// The twin whose time is limited shows when that time is over.
+#[test]
+fn quit_waits_for_what_is_running_however_long_it_takes() {
+    let (patient, limited) = (Holding::start(), Holding::start());
+    let start = |holding: &Holding| {
+        let text = format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[[cluster]]\nbackend = {:?}\n\
+             [runtime]\nshutdown_timeout = \"500ms\"\n",
+            holding.backend.place
+        );
+        Configured::start(1, &text)
+    };
+    let [mut quits, mut ends] = [&patient, &limited].map(start);
+    let (mut waits, mut is_cut) = (patient.hold(&quits), limited.hold(&ends));
+    quits.signal(libc::SIGQUIT);
+    quits.wait_line("the order to stop", |line| line.contains("stopping"));
+    ends.signal(libc::SIGTERM);
+    assert_eq!(ends.wait_exit(SOON), Some(0));
+    assert!(is_cut.response_to("GET").is_err(), "the held request cannot have an answer");
+    ends.wait_line("the count of what was cut", |line| line.contains("\"cut\":1"));
+    assert!(quits.ended().is_none(), "QUIT has a limit, too");
+    patient.release.send(()).unwrap();
+    let response = waits.last_response().unwrap();
+    assert_eq!((response.status, response.text().as_str()), (200, "done"));
+    assert_eq!(quits.wait_exit(SOON), Some(0));
+    quits.wait_line("the count of what was cut", |line| line.contains("\"cut\":0"));
 }
 
 /// A response in the middle of its body is finished as well, and the connection ends behind it.

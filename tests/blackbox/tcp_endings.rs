@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::deadline::within;
 use crate::support::kernel::{full_listener, reset_now, send_urgent};
 use crate::support::ringway::Options;
+use crate::support::stats::Stats;
 use crate::support::torrent::Torrent;
 use crate::support::wire::{Closing, Wire};
 use crate::support::{Acceptor, Client, Directory, Ringway};
@@ -282,6 +283,38 @@ fn a_reset_while_a_backend_is_awaited_reaches_the_next_one() {
     let stats = ringway.wait_quiet();
     assert!(stats.counter("fault_upstream_connect_timeout") >= 1);
     assert_eq!(stats.counter("fault_client_aborted"), 2);
+}
+
+/// Connected, with these words, and reset before the balancer has looked: its counters.
+fn gone_before_it_was_seen(setting: &Setting, words: &[u8]) -> Stats {
+    setting.ringway.pause();
+    let mut client = setting.ringway.client();
+    client.send(words).unwrap();
+    reset_now(&client.stream);
+    setting.ringway.resume();
+    let over = |stats: &Stats| stats.counter("fault_client_aborted") == 1 && stats.is_quiet();
+    setting.ringway.wait_stats("the end of the connection", over)
+}
+
+#[test]
+fn a_client_that_is_reset_before_it_was_accepted_reaches_no_backend() {
+    let setting = Setting::new();
+    let stats = gone_before_it_was_seen(&setting, b"");
+    assert_eq!((stats.counter("connections_accepted"), stats.counter("tunnels")), (1, 0));
+    let asked = ["picks", "connects"].map(|name| stats.counter_per_backend(name)[0]);
+    assert_eq!((asked, stats.counter("tunnels_refused")), ([0, 0], 0));
+    assert!(setting.acceptor.try_accept().is_none(), "a backend was connected to");
+}
+
+/// The kernel hands its words over before it tells of the reset, and so do we.
+#[test]
+fn what_was_said_before_a_reset_is_never_shown_as_all_of_it() {
+    let setting = Setting::new();
+    let stats = gone_before_it_was_seen(&setting, b"half a wo");
+    assert_eq!(stats.counter("connections_accepted"), 1);
+    if let Some(mut backend) = setting.acceptor.try_accept() {
+        assert_eq!(backend.wait_closed(), Closing::Reset);
+    }
 }
 
 /// A byte out of band is not of the stream (`tcp(7)`), and it is not the end of it either.

@@ -70,6 +70,40 @@ fn a_reader_that_rests_holds_the_sender_back_and_misses_nothing() {
     }
 }
 
+/// A clock that runs a hundred times as fast: a third of a second of rest is more than 30 seconds, and longer than every
+/// time-out but that of a silent tunnel.
+#[test]
+fn a_reader_that_rests_for_half_a_minute_is_waited_for() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let acceptor = Acceptor::new();
+    let options = Ringway::options().tcp().backend(&acceptor.place).json().hastened(100);
+    let ringway = options.arg("--accept-proxy").arg("127.0.0.9").start();
+    for client_rests in [true, false] {
+        let (client, backend) = acceptor.tunnel(&ringway);
+        let (client, backend) = (client.into_stream(), backend.stream);
+        let (mut rests, sends) = if client_rests { (client, backend) } else { (backend, client) };
+        let before = ringway.resident_bytes();
+        let moved = Arc::new(AtomicUsize::new(0));
+        let (mut sender, counter) = (sends.try_clone().unwrap(), Arc::clone(&moved));
+        let sending = thread::spawn(move || Torrent::new(6).pour(&mut sender, PRESSED, &counter));
+        let stalled = wait_stalled(&moved);
+        // Ten seconds each is what a client has that must introduce itself and does not.
+        for _ in 0..3 {
+            ringway.client_from([127, 0, 0, 9].into()).closing();
+        }
+        assert_eq!(moved.load(Ordering::SeqCst), stalled, "somebody has read");
+        assert!(stalled < PRESSED, "nothing held the sender back");
+        let growth = ringway.resident_bytes().saturating_sub(before);
+        assert!(growth < GROWTH_MAX, "{growth} bytes more while the reader rests");
+        Torrent::new(6).expect(&mut rests, PRESSED);
+        sending.join().unwrap().unwrap();
+    }
+    let stats = ringway.wait_quiet();
+    assert_eq!((stats.counter("proxy_headers_timeout"), stats.counter("tunnel_timeouts")), (6, 0));
+}
+
 /// One direction that is blocked does not block the other one.
 #[test]
 fn while_one_direction_is_blocked_the_other_one_runs() {

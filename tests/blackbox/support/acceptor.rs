@@ -29,8 +29,10 @@ impl Acceptor {
         }
         let listener = TcpListener::bind(place).unwrap();
         let place = listener.local_addr().unwrap().to_string();
-        listener.set_nonblocking(true).unwrap();
-        Self { place, listener: listener.into() }
+        let listener = listener.into();
+        kernel::listen(&listener);
+        kernel::never_wait(&listener);
+        Self { place, listener }
     }
 
     /// The next connection.

@@ -79,6 +79,8 @@ impl Backend {
         place: String,
         script: impl Fn(&mut Connection) + Send + Sync + 'static,
     ) -> Self {
+        // The standard library's own queue is so short that a crowd which comes at once overflows it.
+        kernel::listen(&listener);
         let record = Arc::new(Record::default());
         let (shared, accepting) = (Arc::clone(&record), listener.try_clone().unwrap());
         thread::spawn(move || accept(&accepting, &shared, &Arc::new(script)));
@@ -106,7 +108,6 @@ impl Backend {
         socket: OwnedFd,
         script: impl Fn(&mut Connection) + Send + Sync + 'static,
     ) -> Self {
-        kernel::listen(&socket);
         Self::on(TcpListener::from(socket), script)
     }
 

@@ -14,6 +14,12 @@ pub(crate) struct Holding {
 
 impl Holding {
     pub(crate) fn start() -> Self {
+        Self::with_content("done")
+    }
+
+    /// As [`Holding::start`], with this content in each response.
+    pub(crate) fn with_content(content: &str) -> Self {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len());
         let (asked_here, asked) = channel();
         let (release, released) = channel::<()>();
         let released = Mutex::new(released);
@@ -24,7 +30,7 @@ impl Holding {
                     // An error means that the test is over.
                     let _over = released.lock().unwrap().recv();
                 }
-                connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+                connection.say(answer.as_bytes());
             }
         });
         Self { backend, asked, release }

@@ -1,15 +1,21 @@
 //! The only unsafe code of the tests: signals, limits, a system call filter, sockets in unusual states.
 #![allow(unsafe_code, reason = "std has no safe way to ask the kernel for these")]
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::WaitOptions;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, WaitOptions, pidfd_getfd, pidfd_open};
 
 fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
@@ -47,27 +53,98 @@ pub(crate) fn forbid_io_uring(command: &mut Command, errno: libc::c_int) {
 
 /// Makes `command` start under a filter that answers one system call with `errno`.
 pub(crate) fn forbid(command: &mut Command, call: libc::c_long, errno: libc::c_int) {
+    let mut filter = filter(call, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap());
+    let apply = move || install(&mut filter, 0).map(drop);
+    // SAFETY: the closure only makes two system calls between fork and exec; it does not allocate or lock.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// Makes `command` start under a filter that answers the first of these system calls with `errnos`, one after the other;
+/// those after them are made as ever.
+pub(crate) fn refuse_first(command: &mut Command, call: libc::c_long, errnos: &[libc::c_int]) {
+    let mut filter = filter(call, libc::SECCOMP_RET_USER_NOTIF);
+    let (here, there) =
+        socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+    let apply = move || {
+        let asked = install(&mut filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+        // SAFETY: with that flag the answer is a descriptor that was just made and has no other owner.
+        let asked = unsafe { OwnedFd::from_raw_fd(asked) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let (mut beside, descriptors) = (SendAncillaryBuffer::new(&mut space), [asked.as_fd()]);
+        beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+        sendmsg(&there, &[IoSlice::new(b"!")], &mut beside, SendFlags::empty())?;
+        Ok(())
+    };
+    // SAFETY: the closure only makes a few system calls between fork and exec; it does not allocate or lock.
+    unsafe { command.pre_exec(apply) };
+    let mut errnos = errnos.iter().copied().collect();
+    thread::spawn(move || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let (mut beside, mut byte) = (RecvAncillaryBuffer::new(&mut space), [0]);
+        // An error or nothing: the command was never started.
+        let _received =
+            recvmsg(&here, &mut [IoSliceMut::new(&mut byte)], &mut beside, RecvFlags::CMSG_CLOEXEC);
+        let asked = beside.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        while asked.as_ref().is_some_and(|asked| answer_one(asked, &mut errnos)) {}
+    });
+}
+
+/// Answers one system call of a process under a filter; false when the process is gone.
+fn answer_one(asked: &OwnedFd, errnos: &mut VecDeque<libc::c_int>) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    /// `SECCOMP_IOCTL_NOTIF_RECV` and `SECCOMP_IOCTL_NOTIF_SEND` of `linux/seccomp.h`.
+    const RECEIVE: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+    const SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
+    const CONTINUE: u32 = 1;
+    let mut waiting = [PollFd::new(asked, PollFlags::IN)];
+    poll(&mut waiting, None).unwrap();
+    if waiting[0].revents().contains(PollFlags::HUP) {
+        return false;
+    }
+    // SAFETY: a seccomp_notif is plain integers, for which all zeroes is a value, and the one that is asked for.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live value of the type that belongs to this request.
+    let received = checked(unsafe { libc::ioctl(asked.as_raw_fd(), RECEIVE, &raw mut call) });
+    if received.is_err() {
+        // Whoever called was interrupted or has ended.
+        return true;
+    }
+    let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
+    match errnos.pop_front() {
+        Some(errno) => answer.error = -errno,
+        None => answer.flags = CONTINUE,
+    }
+    // SAFETY: the pointer is to a live value of the type that belongs to this request.
+    let _gone = checked(unsafe { libc::ioctl(asked.as_raw_fd(), SEND, &raw mut answer) });
+    true
+}
+
+/// A filter that has `action` taken for one system call, and lets the others pass.
+fn filter(call: libc::c_long, action: u32) -> [libc::sock_filter; 4] {
     const NUMBER_OFFSET: u32 = 0; // of `nr` in struct seccomp_data
     let code = |bits: u32| u16::try_from(bits).unwrap();
     let statement = |bits: u32, k: u32| libc::sock_filter { code: code(bits), jt: 0, jf: 0, k };
     let call = u32::try_from(call).unwrap();
-    let refuse = libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap();
-    let mut filter = [
+    [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, NUMBER_OFFSET),
         libc::sock_filter { code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), jt: 0, jf: 1, k: call },
-        statement(libc::BPF_RET | libc::BPF_K, refuse),
+        statement(libc::BPF_RET | libc::BPF_K, action),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
-    let apply = move || {
-        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-        // SAFETY: PR_SET_NO_NEW_PRIVS takes integers only.
-        checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-        // SAFETY: the program points at four live instructions, which the kernel copies before it returns.
-        checked(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) })
-            .map(drop)
-    };
-    // SAFETY: the closure only makes two system calls between fork and exec; it does not allocate or lock.
-    unsafe { command.pre_exec(apply) };
+    ]
+}
+
+/// Puts this thread and what it starts under a filter; what the kernel answers to these flags.
+fn install(filter: &mut [libc::sock_filter; 4], flags: libc::c_ulong) -> io::Result<libc::c_int> {
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers only.
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    // SAFETY: the program points at four live instructions, which the kernel copies before it returns.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    checked(libc::c_int::try_from(answer).unwrap_or(-1))
 }
 
 /// The cores this process may run on.
@@ -127,10 +204,17 @@ pub(crate) fn listen_at_shared(address: SocketAddr) -> TcpListener {
     socket.into()
 }
 
-/// Turns a bound socket into a listening one.
+/// A listener on all IPv4 addresses, that never waits: many backends for who tells them apart by their addresses.
+pub(crate) fn listen_everywhere() -> TcpListener {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap().into();
+    listen(&socket);
+    never_wait(&socket);
+    socket.into()
+}
+
+/// Turns a bound socket into a listening one, or gives a listening one as long a queue as the kernel allows.
 pub(crate) fn listen(socket: &OwnedFd) {
-    // SAFETY: listen takes a descriptor that `socket` keeps open, and an integer.
-    checked(unsafe { libc::listen(socket.as_raw_fd(), 64) }).unwrap();
+    rustix::net::listen(socket, i32::MAX).unwrap();
 }
 
 /// A listener whose queue is full: further handshakes get no answer.
@@ -173,6 +257,29 @@ pub(crate) fn segments_received(stream: &TcpStream) -> u32 {
     info.tcpi_segs_in
 }
 
+/// The end of the connection `stream` that the process `pid`, a child, holds, by a descriptor of our own. `None` where
+/// nobody may look into another process (`pidfd_getfd(2)`).
+pub(crate) fn other_end(pid: u32, stream: &TcpStream) -> Option<OwnedFd> {
+    let ends = [stream.peer_addr().unwrap(), stream.local_addr().unwrap()].map(Some);
+    let raw = rustix::process::Pid::from_raw(libc::pid_t::try_from(pid).unwrap()).unwrap();
+    let process = pidfd_open(raw, PidfdFlags::empty()).unwrap();
+    let is_it = |socket: &OwnedFd| {
+        let local = rustix::net::getsockname(socket).ok().and_then(|local| SocketAddr::try_from(local).ok());
+        let peer = rustix::net::getpeername(socket).ok().flatten();
+        [local, peer.and_then(|peer| SocketAddr::try_from(peer).ok())] == ends
+    };
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
+            Ok(socket) if is_it(&socket) => return Some(socket),
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => return None,
+            // It is something else, or was closed meanwhile.
+            _ => {}
+        }
+    }
+    panic!("{pid} has no other end of {stream:?}");
+}
+
 /// Makes the coming close of `stream` a reset.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -201,7 +308,7 @@ fn stream_socket(family: AddressFamily) -> OwnedFd {
 pub(crate) fn listen_unix(place: &str) -> OwnedFd {
     let socket = stream_socket(AddressFamily::UNIX);
     rustix::net::bind(&socket, &unix_address(place.strip_prefix("unix:").unwrap())).unwrap();
-    rustix::net::listen(&socket, 1024).unwrap();
+    listen(&socket);
     socket
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod deadline;
 pub(crate) mod directory;
 pub(crate) mod gate;
 pub(crate) mod holding;
+pub(crate) mod insight;
 pub(crate) mod introduction;
 pub(crate) mod kernel;
 pub(crate) mod load;

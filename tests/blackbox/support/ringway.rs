@@ -1,7 +1,6 @@
 //! The real binary as a child process: its options, what it prints, its signals, its end.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -295,44 +294,15 @@ impl Ringway {
         eventually("new connections are refused", || Client::try_connect(self.address()).err());
     }
 
-    fn proc(&self, name: &str) -> String {
-        format!("/proc/{}/{name}", self.child.id())
-    }
-
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(self.proc("fd")).unwrap().count()
-    }
-
-    /// Ends of pipes among its descriptors.
-    pub(crate) fn pipe_ends(&self) -> usize {
-        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
-        let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
-    }
-
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn threads(&self) -> usize {
-        fs::read_dir(self.proc("task")).unwrap().count()
-    }
-
-    /// The processor time used so far, by user and kernel, in all threads.
-    pub(crate) fn processor_time(&self) -> Duration {
-        let tasks = fs::read_dir(self.proc("task")).unwrap();
-        let nanoseconds = tasks.map(|task| {
-            let spent = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
-            spent.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
-        });
-        Duration::from_nanos(nanoseconds.sum())
-    }
-
-    /// The resident memory.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    /// Waits for its end after a signal: everything it has printed on its standard output.
+    pub(crate) fn printed(&mut self) -> String {
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        printed
     }
 }
 

@@ -1,0 +1,78 @@
+//! What the kernel shows of the running binary in `/proc`: descriptors, threads, time and memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use super::ringway::Ringway;
+
+impl Ringway {
+    fn proc(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.id())
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// Ends of pipes among its descriptors.
+    pub(crate) fn pipe_ends(&self) -> usize {
+        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    }
+
+    /// The sockets among its descriptors, and whether each is closed in a program it starts (`proc_pid_fdinfo(5)`).
+    pub(crate) fn sockets(&self) -> Vec<(String, bool)> {
+        let descriptors = fs::read_dir(self.proc("fd")).unwrap().map(|entry| entry.unwrap().path());
+        let sockets = descriptors.filter_map(|path| {
+            // One that is closed meanwhile is none.
+            let link = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+            let info = format!("fdinfo/{}", path.file_name()?.to_str()?);
+            let info = fs::read_to_string(self.proc(&info)).ok()?;
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+            let is_closed = libc::c_int::from_str_radix(flags, 8).unwrap() & libc::O_CLOEXEC != 0;
+            link.starts_with("socket:").then_some((link, is_closed))
+        });
+        sockets.collect()
+    }
+
+    /// The cores that each thread may run on, as `proc_pid_status(5)` lists them, by the threads' names.
+    pub(crate) fn cores_of_threads(&self) -> BTreeMap<String, String> {
+        let tasks = fs::read_dir(self.proc("task")).unwrap();
+        let cores = |status: &str, key: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            value.trim().to_owned()
+        };
+        let statuses = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok());
+        statuses.map(|status| (cores(&status, "Name:"), cores(&status, "Cpus_allowed_list:"))).collect()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        fs::read_dir(self.proc("task")).unwrap().count()
+    }
+
+    /// The processor time used so far, by user and kernel, in all threads.
+    pub(crate) fn processor_time(&self) -> Duration {
+        self.processor_time_of("")
+    }
+
+    /// The processor time used so far in the threads whose names begin like this.
+    pub(crate) fn processor_time_of(&self, name: &str) -> Duration {
+        let tasks = fs::read_dir(self.proc("task")).unwrap().map(|task| task.unwrap().path());
+        let named = tasks
+            .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name)));
+        let nanoseconds = named.map(|task| {
+            let spent = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            spent.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// The resident memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
