@@ -1,5 +1,6 @@
 """loadtest/run: ringway and its peers side by side, interleaved, under the same client. See loadtest/README.md."""
 
+import contextlib
 import datetime
 import http.client
 import json
@@ -31,11 +32,33 @@ class Host:
         self.target_directory = target_directory()
         # The binaries of the clients by name; which of them the scenario is run with, and what it prints.
         self.clients, self.client, self.raw = clients, "", raw.Raw()
-        self.origins = self.origin_command = self._stats = None
+        # The origin's services by name, one address each; the addresses of its HTTP, which are many backends where many are wanted.
+        self.origins = self.backends = self.origin_binary = self.origin_command = self._stats = None
 
     def start_origin(self, binary):
-        self.origin_command, self.origins = origin.start(self, binary)
+        """The one that stays up for the whole run."""
+        self.origin_binary = binary
+        self._use(*origin.start(self, binary)[1:])
+
+    def _use(self, command, addresses):
+        self.origin_command, self.backends = command, addresses["http"]
+        self.origins = {service: among[0] for service, among in addresses.items()}
         self._stats = http.client.HTTPConnection(self.origins["http"], timeout=10)
+
+    @contextlib.contextmanager
+    def origin_of(self, scenario):
+        """An origin of its own for a scenario that wants many backends, else the one that is there."""
+        if scenario.backends == 1:
+            yield
+            return
+        before = self.origin_command, self.origins, self.backends, self._stats
+        child, command, addresses = origin.start(self, self.origin_binary, scenario.backends)
+        try:
+            self._use(command, addresses)
+            yield
+        finally:
+            self.processes.stop(child)
+            self.origin_command, self.origins, self.backends, self._stats = before
 
     def origin_stats(self):
         self._stats.request("GET", "/stats")
@@ -126,7 +149,8 @@ def run_one(host, name, field, options, directory):
     if options.client and host.client != options.client:
         print(f"{name}: not with {options.client}, but with {host.client or 'a client of its own'}", flush=True)
     try:
-        result = record.make(host, scenario, field, options)
+        with host.origin_of(scenario):
+            result = record.make(host, scenario, field, options)
     except Failed as failure:
         # One broken scenario does not cost the others; nothing of it is kept.
         print(f"{name}: {failure}\n", file=sys.stderr, flush=True)

@@ -14,19 +14,23 @@ SERVICES = ("echo", "once", "bulk", "datagrams")
 _PATIENCE_SECONDS = 5
 
 
-def start(host, binary):
-    """It stays up for the whole run; returns its command, and the addresses of its services as text."""
-    log_path = os.path.join(host.run_directory, "origin.log")
+def start(host, binary, backends=1):
+    """HTTP on as many loopback addresses as there are to be backends, and the other services; returns the process, its
+    command, and the addresses of each service as text."""
+    log_path = os.path.join(host.run_directory, f"origin-{backends}.log")
+    first, *others = [f"127.0.{index // 250}.{index % 250 + 1}:0" for index in range(backends)]
+    pages = [word for address in others for word in ("--http", address)]
     services = [word for service in SERVICES for word in (f"--{service}", "127.0.0.1:0")]
-    # HTTP on every loopback address: many backends are many addresses.
-    command = [binary, "--listen", "0.0.0.0:0", *services, "--cores", str(host.client_core)]
+    command = [binary, "--listen", first, *pages, *services, "--cores", str(host.client_core)]
     child = host.processes.start(command, log_path, host.client_core)
     try:
         processes.wait_until(lambda: "\nready\n" in processes.read(log_path), child, "origin")
     except Failed as failure:
         raise Failed(f"{failure}\n{processes.read(log_path).strip()[-1500:]}") from failure
-    said = re.findall(r"^(\w+) on (\S+)$", processes.read(log_path), re.MULTILINE)
-    return command, {service: address.replace("0.0.0.0", "127.0.0.1") for service, address in said}
+    addresses = {}
+    for service, address in re.findall(r"^(\w+) on (\S+)$", processes.read(log_path), re.MULTILINE):
+        addresses.setdefault(service, []).append(address)
+    return child, command, addresses
 
 
 class Modes:

@@ -67,9 +67,9 @@ def server_lines(proxy):
     return "\n".join(f"    server backend{index} {address}" for index, address in enumerate(proxy.backends))
 
 
-def origin_lines(proxy, origin):
-    """HAProxy's servers: the origin, or many of its addresses."""
-    addresses = proxy.scenario.origins(origin) if proxy.kind == "haproxy-many" else [origin]
+def origin_lines(proxy, host, origin):
+    """HAProxy's servers: the origin, or all of its addresses."""
+    addresses = host.backends if proxy.kind == "haproxy-many" else [origin]
     return "\n".join(
         f"    server origin{index} {address} pool-max-conn -1 pool-purge-delay 60s" for index, address in enumerate(addresses)
     )
@@ -81,7 +81,7 @@ def _fill_in(proxy, host, origin):
     words = {"LISTEN": listen_lines(proxy), "ORIGIN": origin, "RUN": host.run_directory, "SPLICE": splice}
     words |= dict(zip(("ORIGIN_ADDRESS", "ORIGIN_PORT"), origin.rsplit(":", 1)))
     words["THREADS"] = "2" if proxy.kind == "haproxy-two" else "1"
-    words["ORIGINS"] = origin_lines(proxy, origin)
+    words["ORIGINS"] = origin_lines(proxy, host, origin)
     words["PIPESIZE"] = "# tune.pipesize unset" if proxy.kind == "haproxy-auto" else "tune.pipesize 262144"
     words |= {"USER": getpass.getuser(), "SERVERS": server_lines(proxy) if proxy.backends else ""}
     template = template_of(proxy)

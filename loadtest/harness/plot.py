@@ -33,7 +33,7 @@ def draw(record):
         body += text
         height = below
     height += FOOT_HEIGHT
-    said = f"{shape(record)} · {record['date']} · Linux {record['kernel']} · commit {record['commit'][:12]}"
+    said = f"{shape(record)} · {record['date']} · Linux {record['kernel']} · commit {commit(record)}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         'font-family="system-ui, -apple-system, Segoe UI, sans-serif" role="img">',
@@ -45,12 +45,18 @@ def draw(record):
     return "\n".join([*lines, *body, text_at(20, height - 13, said, FAINT, 11), "</svg>", ""])
 
 
+def commit(record):
+    """As short as can be found again, and whether there was more than what it has."""
+    name, _, rest = record["commit"].partition(" ")
+    return " ".join(filter(None, (name[:12], rest)))
+
+
 def shape(record):
     """What the bars and dots are."""
     rounds = f"{record['rounds']} round{'s' * (record['rounds'] > 1)}"
     if record.get("failure"):
         return f"{rounds}, added up"
-    return rounds if record["rounds"] == 1 else f"medians of {rounds}, lines from least to most"
+    return rounds if record["rounds"] == 1 else f"medians and spreads of {rounds}"
 
 
 def wrapped(text):

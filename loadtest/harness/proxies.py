@@ -61,7 +61,7 @@ class Proxy:
         log_path = os.path.join(host.run_directory, f"{self.name}.log")
         origin = host.origins[self.scenario.service]
         if self.kind == "ringway-many":
-            self.command = self._many_command(host, addresses, origin)
+            self.command = self._many_command(host, addresses)
         elif self.kind == "ringway-all" or self.kind in OURS and self.scenario.defers:
             self.command = self._file_command(host, addresses, origin)
         elif self.kind in OURS and self.backends:
@@ -94,9 +94,9 @@ class Proxy:
         mode = [] if protocol == "http" else ["--mode", protocol]
         return [self.binary, *mode, *listeners, "--cores", self.cores(host), "--backends", f"{protocol}://{origin}"]
 
-    def _many_command(self, host, addresses, origin):
+    def _many_command(self, host, addresses):
         """The same work with many routes or backends, by a file."""
-        backends = [f'"{address}"' for address in self.scenario.origins(origin)]
+        backends = [f'"{address}"' for address in host.backends]
         binds = ", ".join(f'"{address}:0"' for address in addresses)
         lines = [f"[[listener]]\nbind = [{binds}]\ncluster = \"app\"\n"]
         lines += [

@@ -12,10 +12,10 @@ LATENCY_COLUMNS = (
     "proxy", "p50 µs", "p99 µs", "min–max", "{subject} ÷ this", "min–max", "p99.9 µs", "CPU µs/{per}", "{subject} ÷ this", "{per}s/s", "sent late, p99 µs",
 )
 IDLE_COLUMNS = ("proxy", "bytes/connection", "min–max", "{subject} ÷ this", "min–max", "open CPU µs", "idle CPU ms/s")
-FAILURE_COLUMNS = ("proxy", "requests", "lost GETs", "lost POSTs", "POSTs done twice", "p99 ms before", "p99 ms after", "worst ms", "recovery ms", "max")
+FAILURE_COLUMNS = ("proxy", "requests", "lost GETs", "lost POSTs", "POSTs done twice", "p99 ms before", "p99 ms after", "worst ms", "recovery ms", "max", "PSS MiB", "RSS MiB", "threads")
 # What only some scenarios have.
 EXTRA_COLUMNS = {"resent": "resent", "reader_bytes": "bytes/slow reader"}
-BOTH_COLUMNS = ("PSS MiB", "threads", "errors")
+BOTH_COLUMNS = ("PSS MiB", "RSS MiB", "threads", "errors")
 
 
 def summarise(result):
@@ -95,9 +95,15 @@ def table(result):
             rate = row.get("rate")
             cells = [middle(value), edges(value), *compared, middle(rate), edges(rate), middle(row.get("p50_us")), middle(row.get("p99_us"))]
         cells += [f"{row[key]['median']:.0f}" if key in row else "–" for key in extra]
-        cells += [number(row["pss_bytes"]["median"] / 2**20), f"{row['threads']['median']:.0f}", str(row["errors"])]
+        cells += [*held(row), str(row["errors"])]
         rows.append([name, *cells])
     return header, rows
+
+
+def held(row):
+    """Memory and threads of a proxy; none where there is no proxy or, in old records, where nobody looked."""
+    sizes = [number(row[key]["median"] / 2**20) if row.get(key) else "–" for key in ("pss_bytes", "rss_bytes")]
+    return [*sizes, f"{row['threads']['median']:.0f}" if row.get("threads") else "–"]
 
 
 def quotient(cell):
@@ -111,7 +117,7 @@ def failure_table(result):
         among = [sample for sample in result["samples"] if sample["proxy"] == name]
         sums = [str(sum(sample[key] for sample in among)) for key in ("requests", "get_errors", "post_errors", "posts_twice")]
         times = [middle(row.get(key)) for key in ("p99_before_ms", "p99_after_ms", "worst_ms", "recovery_ms")]
-        rows.append([name, *sums, *times, number(row["recovery_ms"]["max"])])
+        rows.append([name, *sums, *times, number(row["recovery_ms"]["max"]), *held(row)])
     return list(FAILURE_COLUMNS), rows
 
 

@@ -58,12 +58,13 @@ def latency():
 
 
 def failures():
-    def sample(proxy, gets, posts, twice):
+    def sample(proxy, gets, posts, twice, **others):
         kinds = {"get_errors": gets, "post_errors": posts, "posts_twice": twice}
         times = dict.fromkeys(("p99_before_ms", "p99_after_ms", "worst_ms", "recovery_ms"), 5.0)
-        return {"round": 1, "proxy": proxy, "requests": 1000, **kinds, **times, "errors": {}}
+        return {"round": 1, "proxy": proxy, "requests": 1000, **kinds, **times, **others, "errors": {}}
 
-    return record([sample("ringway", 0, 0, 0), sample("nginx", 1, 2, 3)], scenario="failures-kill", figure="recovery_ms", failure=True)
+    ours = sample("ringway", 0, 0, 0, pss_bytes=1 << 20, rss_bytes=3 << 20, threads=3)
+    return record([ours, sample("nginx", 1, 2, 3)], scenario="failures-kill", figure="recovery_ms", failure=True)
 
 
 def idle():

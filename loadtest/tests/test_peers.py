@@ -17,7 +17,8 @@ def filled(directory, kind, scenario, backends=()):
     """The text that a peer would be started with, and the command."""
     proxy = proxies.Proxy(kind, kind, f"/usr/sbin/{kind}", SCENARIOS[scenario])
     proxy.targets, proxy.backends = [(address, 8080) for address in ADDRESSES], backends
-    host = SimpleNamespace(run_directory=directory)
+    many = [f"127.0.0.9:{9090 + index}" for index in range(SCENARIOS[scenario].backends)]
+    host = SimpleNamespace(run_directory=directory, backends=many)
     with mock.patch("harness.programs.stream_module", return_value="load_module x;"):
         command = peers.command(proxy, host, "127.0.0.9:9090")
     path = next(word for word in command if word.startswith(directory) and peers.template_of(proxy) in word)
@@ -53,7 +54,7 @@ class Settings(unittest.TestCase):
     def test_many_backends_are_many_addresses_of_the_origin(self):
         text, _ = filled(self.directory, "haproxy-many", "backends-1000")
         self.assertEqual(text.count("    server origin"), 1000)
-        self.assertIn("server origin999 127.0.3.250:9090 ", text)
+        self.assertIn("server origin999 127.0.0.9:10089 ", text)
 
     def test_haproxy_as_it_comes_copies_with_its_usual_sizes(self):
         text, _ = filled(self.directory, "haproxy-auto", "tcp-bulk")

@@ -56,9 +56,15 @@ class Plot(unittest.TestCase):
     def test_text_is_escaped(self):
         self.assertIn("GET, <128>-byte answer & more", words(drawn(records.load())))
 
+    def test_what_was_not_committed_is_told(self):
+        for said, shown in (("0123456789abcdef", "commit 0123456789ab"), ("0123456789ab with changes", "commit 0123456789ab with changes")):
+            foot = words(drawn({**records.load(), "commit": said}))[-1]
+            self.assertTrue(foot.endswith(shown), foot)
+
     def test_nothing_leaves_the_frame(self):
+        long = {"rounds": 15, "kernel": "6.18.44-fc-v669", "commit": "0123456789ab with changes"}
         for make in records.ALL:
-            root = drawn(make())
+            root = drawn({**make(), **long})
             width, height = float(root.get("width")), float(root.get("height"))
             for element in root.iter(f"{SVG}text"):
                 length = len(element.text) * float(element.get("font-size")) * LETTER

@@ -46,6 +46,14 @@ class Tables(unittest.TestCase):
         self.assertEqual((haproxy["p99 µs"], haproxy["ringway ÷ this"]), ("125.0", "0.800"))
         self.assertIn("CPU µs/request", header)
 
+    def test_memory_stands_in_every_table(self):
+        for make in (records.load, records.latency, records.idle, records.slow):
+            header, rows = report.table(make())
+            first = dict(zip(header, rows[0]))
+            self.assertEqual((first["PSS MiB"], first["RSS MiB"]), ("1.00", "2.00"), make.__name__)
+        header, rows = report.table(records.failures())
+        self.assertEqual([dict(zip(header, row))["RSS MiB"] for row in rows], ["3.00", "–"])
+
     def test_slow_readers_have_a_column(self):
         header, rows = report.table(records.slow())
         self.assertEqual(rows[0][header.index("bytes/slow reader")], "3000")
