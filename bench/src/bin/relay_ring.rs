@@ -152,7 +152,7 @@ async fn by_ring(client: TcpStream, upstream: TcpStream) -> io::Result<()> {
 
 /// Accepts for as long as the process lives.
 async fn accept(listener: TcpListener, upstream: SocketAddr, discipline: Discipline) -> io::Result<()> {
-    monoio::spawn(ready::watch());
+    monoio::spawn(ready::watch()?);
     let listener = OwnedFd::from(listener);
     let mut watch = Watch::new(listener.try_clone()?)?;
     loop {
@@ -160,9 +160,11 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, discipline: Discipl
         while let Ok((client, _)) = socket::accept(listener.as_fd()) {
             // Dropping the client is the whole answer to an upstream that cannot be reached.
             // Over the loopback the handshake is done when this returns.
-            let Ok((upstream, _)) = socket::start_connect(&Endpoint::Inet(upstream), None, false) else {
+            let endpoint = Endpoint::Inet(upstream);
+            let Ok(upstream) = socket::open_stream(&endpoint) else { continue };
+            if socket::start_connect(&upstream, &endpoint, None).is_err() {
                 continue;
-            };
+            }
             socket::set_nodelay(&client)?;
             monoio::spawn(discipline.relay(client.into(), upstream.into()));
         }
