@@ -68,9 +68,9 @@ class Host:
 def build(options, kinds):
     """Builds what is needed; returns the binaries by kind, the builds of ringway as a list of (name, path)."""
     tools = {"origin": "ringway-loadtest", "client": "ringway-loadtest"}
-    if "floor" in kinds:
+    if kinds & proxies.FLOORS:
         tools["relay_floor"] = "ringway-bench"
-    if kinds & proxies.RELAYS - {"floor"}:
+    if kinds & proxies.RELAYS - proxies.FLOORS:
         tools["relay_ring"] = "ringway-bench"
     steps = [tools]
     if kinds & proxies.OURS and not options.builds:
@@ -111,7 +111,7 @@ def line_up(scenario, kinds, built, builds, peers):
         elif kind in proxies.OURS:
             field.append(Proxy(kind, kind, builds[0][1], scenario))
         else:
-            relay = built.get("relay_floor" if kind == "floor" else "relay_ring")
+            relay = built.get("relay_floor" if kind in proxies.FLOORS else "relay_ring")
             field.append(Proxy(kind, kind, relay if kind in proxies.RELAYS else peers.get(kind), scenario))
     if scenario.twice:
         first = field[0]

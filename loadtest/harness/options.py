@@ -67,7 +67,7 @@ def named_build(text):
 def kinds_of(scenario, options):
     """Which kinds of proxy a scenario is run with: what was asked for, as far as it makes sense."""
     # Many routes and backends are those of HTTP.
-    unfit = scenario.unfit | (set() if scenario.protocol == "http" else {"ringway-all", "ringway-many", "haproxy-many"})
+    unfit = scenario.unfit | (set() if scenario.protocol == "http" else {"ringway-all", "ringway-many", "haproxy-many", "floor-many"})
     unfit = unfit | (proxies.RELAYS if "floor" in unfit else set())
     kinds = [kind for kind in options.proxies or scenario.proxies if kind not in unfit]
     if scenario.twice:

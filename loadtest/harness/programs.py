@@ -40,7 +40,7 @@ def find(program):
 
 def present(kind, protocol):
     """Whether a peer can be used without installing anything."""
-    if kind in ("floor", "direct") or kind.startswith(("ringway", "relay-")):
+    if kind == "direct" or kind.startswith(("ringway", "relay-", "floor")):
         return True
     program = find(kind.split("-")[0])
     if kind != "nginx" or protocol == "http" or program is None:
@@ -140,7 +140,7 @@ def version(kind, binary):
     """One line for the record: what a binary calls itself, and for our own builds what it is."""
     if kind == "direct":
         return "no proxy: the client asks the origin"
-    if kind in ("floor", "client") or kind.startswith("relay-"):
+    if kind == "client" or kind.startswith(("relay-", "floor")):
         return "sha256 " + digest(binary)
     ours = kind.startswith("ringway")
     flag = "-V" if ours else "--version" if kind in ("envoy", "oha", "h2load") else "-v"

@@ -9,10 +9,11 @@ from .processes import Failed
 
 # Blind relays on the runtime of ringway, by their discipline of I/O and what less the ring is set up with.
 BLIND = tuple(f"relay-{way}{ring}" for way in ("set", "poll", "posted", "ring") for ring in ("", "-coop", "-plain"))
-KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", *BLIND, "direct")
+KINDS = ("ringway", "ringway-all", "ringway-many", "ringway-two", "haproxy", "haproxy-auto", "haproxy-many", "haproxy-splice", "haproxy-two", "nginx", "envoy", "floor", "floor-many", *BLIND, "direct")
 OURS = frozenset(kind for kind in KINDS if kind.startswith("ringway"))
 # Blind relays of bench/.
-RELAYS = frozenset({"floor", *BLIND})
+FLOORS = frozenset({"floor", "floor-many"})
+RELAYS = FLOORS | frozenset(BLIND)
 # What needs no program of others.
 WITHOUT_PEER = OURS | RELAYS | {"direct"}
 _START_ATTEMPTS = 3
@@ -68,6 +69,8 @@ class Proxy:
             self.command = self._failures_command(host, addresses)
         elif self.kind in OURS:
             self.command = self._ringway_command(host, addresses, origin)
+        elif self.kind in FLOORS:
+            self.command = self._floor_command(host, addresses, origin)
         elif self.kind in RELAYS:
             options = [word for pair in zip(("--io", "--ring"), self.kind.split("-")[1:]) for word in pair]
             self.command = [self.binary, f"{addresses[0]}:0", origin, *options, "--core", str(host.proxy_core)]
@@ -93,6 +96,14 @@ class Proxy:
         listeners = [word for address in addresses for word in ("--listen", f"{address}:0")]
         mode = [] if protocol == "http" else ["--mode", protocol]
         return [self.binary, *mode, *listeners, "--cores", self.cores(host), "--backends", f"{protocol}://{origin}"]
+
+    def _floor_command(self, host, addresses, origin):
+        """`floor-many` has a connection to each backend, and each client connection its share of them."""
+        upstreams, turns = origin, 1
+        if self.kind == "floor-many":
+            upstreams = ",".join(host.backends)
+            turns = max(1, round(len(host.backends) / self.scenario.connections))
+        return [self.binary, f"{addresses[0]}:0", upstreams, "--turns", str(turns), "--core", str(host.proxy_core)]
 
     def _many_command(self, host, addresses):
         """The same work with many routes or backends, by a file."""

@@ -40,7 +40,7 @@ class Scenario:
     slow_readers: int = 0
     # Backends of our own that fail; `work` says how.
     failure: bool = False
-    # What the rows `ringway-many` and `haproxy-many` have of them. `ringway-two` and `haproxy-two` have a second worker or thread, on the core of the client.
+    # What the rows `ringway-many`, `haproxy-many` and `floor-many` have of them. `ringway-two` and `haproxy-two` have a second worker or thread, on the core of the client.
     backends: int = 1
     routes: int = 0
     twice: bool = False
@@ -71,7 +71,7 @@ BULK = {
 }
 IDLE = {"connections": 8000, "unfit": frozenset({"floor", "direct"}), "figure": "connection_bytes", "idle": True}
 ONE_AND_MANY = {"proxies": ("ringway", "ringway-many"), **GET}
-MANY_BACKENDS = {**ONE_AND_MANY, "proxies": ("ringway", "ringway-many", "haproxy", "haproxy-many")}
+MANY_BACKENDS = {**ONE_AND_MANY, "proxies": ("ringway", "ringway-many", "haproxy", "haproxy-many", "floor", "floor-many")}
 SMALL = "GET, 128-byte answer, keep-alive, 64 connections"
 FAILURE = {
     "proxies": ("ringway", "haproxy", "nginx"),
@@ -139,7 +139,7 @@ SCENARIOS = {
             **{**ONE_AND_MANY, "proxies": ("ringway", "ringway-all")},
         ),
         *(
-            Scenario(f"backends-{count}", f"{SMALL}; `ringway-many` and `haproxy-many` have {count} backends", backends=count, **MANY_BACKENDS)
+            Scenario(f"backends-{count}", f"{SMALL}; `-many` have {count} backends", backends=count, **MANY_BACKENDS)
             for count in (10, 100, 1000)
         ),
         *(

@@ -49,7 +49,7 @@ class Cache(unittest.TestCase):
 
     def test_our_own_need_no_peer(self):
         with mock.patch.object(programs, "_SYSTEM_PATHS", ""):
-            for kind in ("ringway", "ringway-many", "ringway-two", "floor", "direct"):
+            for kind in ("ringway", "ringway-many", "ringway-two", "floor", "floor-many", "direct"):
                 self.assertTrue(programs.present(kind, "http"), kind)
             self.assertFalse(programs.present("envoy", "http"))
 

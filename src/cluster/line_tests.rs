@@ -1,3 +1,5 @@
+//! The line: who stands where in it, and who gets what.
+
 use super::*;
 use crate::cluster::{
     accounts::{Account, Terms},

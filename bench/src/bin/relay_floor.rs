@@ -5,7 +5,11 @@
 //! of its own, opened when it is accepted. A proxy that understands HTTP cannot be expected to cost less.
 //! It must stay blind: whatever is added here raises the floor and flatters what is measured against it.
 //!
-//! `relay_floor LISTEN UPSTREAM [--core N]`; `ready on ADDR:PORT` on stderr means it accepts.
+//! With `--turns N` each client connection has N upstream connections, to one upstream after the other, and what it says
+//! goes to each of them in turn: what it costs to use many connections seldom in place of few often. What a client says
+//! must come in one piece then.
+//!
+//! `relay_floor LISTEN UPSTREAM[,UPSTREAM…] [--turns N] [--core N]`; `ready on ADDR:PORT` on stderr means it accepts.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,6 +23,8 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const EVENTS_MAX: usize = 256;
 const BACKLOG: i32 = 4096;
 const LISTENER: u64 = u64::MAX;
+const SIDE_BITS: u32 = 8;
+const TURNS_MAX: usize = (1 << SIDE_BITS) - 1;
 
 /// One socket of a pair, and what is waiting to be written to it.
 struct Side {
@@ -45,11 +51,15 @@ impl Side {
     }
 }
 
-/// A client connection (side 0) and its upstream connection (side 1).
-struct Pair([Side; 2]);
+/// A client connection (side 0) and its upstream connections.
+struct Bundle {
+    sides: Vec<Side>,
+    /// The upstream connection that gets what the client says next.
+    turn: usize,
+}
 
-impl Pair {
-    /// Serves one event; `Ok(false)` when both sides have ended and nothing is left to carry.
+impl Bundle {
+    /// Serves one event; `Ok(false)` when all sides have ended and nothing is left to carry.
     fn serve(&mut self, from: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<bool> {
         if flags.contains(EventFlags::ERR) {
             return Ok(false);
@@ -58,54 +68,65 @@ impl Pair {
             self.flush(from)?;
         }
         if flags.intersects(EventFlags::IN | EventFlags::HUP) {
-            if self.0[from].ended {
+            if self.sides[from].ended {
                 return Ok(false);
             }
             self.carry(from, buffer)?;
         }
-        Ok(!self.0.iter().all(|side| side.ended && side.unsent.is_empty()))
+        Ok(!self.sides.iter().all(|side| side.ended && side.unsent.is_empty()))
     }
 
     fn carry(&mut self, from: usize, buffer: &mut [u8]) -> Result<()> {
-        match net::recv(&self.0[from].socket, &mut *buffer, RecvFlags::empty()) {
+        match net::recv(&self.sides[from].socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => {
-                self.0[from].ended = true;
+                self.sides[from].ended = true;
                 self.pass_end_on(from);
                 Ok(())
             }
-            Ok((received, _)) => self.0[1 - from].send(&buffer[..received]),
+            Ok((received, _)) => {
+                let to = if from == 0 { self.take_turn() } else { 0 };
+                self.sides[to].send(&buffer[..received])
+            }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
 
+    fn take_turn(&mut self) -> usize {
+        self.turn = if self.turn + 1 < self.sides.len() { self.turn + 1 } else { 1 };
+        self.turn
+    }
+
     fn flush(&mut self, to: usize) -> Result<()> {
-        let waiting = std::mem::take(&mut self.0[to].unsent);
-        self.0[to].send(&waiting)?;
-        if self.0[1 - to].ended {
-            self.pass_end_on(1 - to);
+        let waiting = std::mem::take(&mut self.sides[to].unsent);
+        self.sides[to].send(&waiting)?;
+        for from in 0..self.sides.len() {
+            if (from == 0) != (to == 0) && self.sides[from].ended {
+                self.pass_end_on(from);
+            }
         }
         Ok(())
     }
 
     fn pass_end_on(&self, from: usize) {
-        let to = &self.0[1 - from];
-        if to.unsent.is_empty() {
+        let others = if from == 0 { &self.sides[1..] } else { &self.sides[..1] };
+        for to in others.iter().filter(|to| to.unsent.is_empty()) {
             // Not connected any more is as good as shut down.
             let _ = net::shutdown(&to.socket, Shutdown::Write);
         }
     }
 
-    /// A side is read only while the other has nothing unsent: one buffer per direction is the bound.
-    fn watch(&mut self, epoll: &OwnedFd, slot: usize) -> Result<()> {
-        for index in 0..2 {
-            let readable = !self.0[index].ended && self.0[1 - index].unsent.is_empty();
-            let side = &mut self.0[index];
+    /// A side is read only while whoever it speaks to has nothing unsent: one buffer per direction is the bound.
+    fn watch(&mut self, epoll: &OwnedFd, number: u64) -> Result<()> {
+        let unsent = |sides: &[Side]| sides.iter().any(|side| !side.unsent.is_empty());
+        let (upstream_waits, client_waits) = (unsent(&self.sides[1..]), unsent(&self.sides[..1]));
+        for (index, side) in self.sides.iter_mut().enumerate() {
+            let readable = !side.ended && !if index == 0 { upstream_waits } else { client_waits };
             let mut wanted = EventFlags::empty();
             wanted.set(EventFlags::IN, readable);
             wanted.set(EventFlags::OUT, !side.unsent.is_empty());
             if wanted != side.watched {
-                epoll::modify(epoll, &side.socket, token(slot, index), wanted)?;
+                epoll::modify(epoll, &side.socket, token(number, index), wanted)?;
                 side.watched = wanted;
             }
         }
@@ -113,15 +134,18 @@ impl Pair {
     }
 }
 
-fn token(slot: usize, side: usize) -> EventData {
-    EventData::new_u64((slot * 2 + side) as u64)
+/// An event's bundle and side.
+fn token(number: u64, side: usize) -> EventData {
+    EventData::new_u64(number << SIDE_BITS | side as u64)
 }
 
 struct Relay {
     epoll: OwnedFd,
     listener: OwnedFd,
-    upstream: SocketAddr,
-    pairs: Vec<Option<Pair>>,
+    upstreams: Vec<SocketAddr>,
+    next_upstream: usize,
+    turns: usize,
+    bundles: Vec<Option<Bundle>>,
     free: Vec<usize>,
 }
 
@@ -141,15 +165,16 @@ impl Relay {
                     self.accept();
                     continue;
                 }
-                let (slot, side) = ((data / 2) as usize, (data % 2) as usize);
-                let Some(pair) = &mut self.pairs[slot] else { continue };
-                let alive = pair.serve(side, flags, &mut buffer).unwrap_or(false);
-                if !alive || pair.watch(&self.epoll, slot).is_err() {
-                    self.pairs[slot] = None;
+                let (number, side) = (data >> SIDE_BITS, data as usize & TURNS_MAX);
+                let slot = number as usize;
+                let Some(bundle) = &mut self.bundles[slot] else { continue };
+                let alive = bundle.serve(side, flags, &mut buffer).unwrap_or(false);
+                if !alive || bundle.watch(&self.epoll, number).is_err() {
+                    self.bundles[slot] = None;
                     closed.push(slot);
                 }
             }
-            // Only now may a slot be used again: the events of this turn may still name the old pair.
+            // Only now may a slot be used again: the events of this turn may still name the old bundle.
             self.free.append(&mut closed);
         }
     }
@@ -158,22 +183,25 @@ impl Relay {
         while let Ok(client) = net::accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
         {
             // Dropping the client socket is the whole answer to an upstream that cannot be reached.
-            if let Ok(upstream) = connect(self.upstream) {
-                let _ = self.join(client, upstream);
-            }
+            let _ = self.join(client);
         }
     }
 
-    fn join(&mut self, client: OwnedFd, upstream: OwnedFd) -> Result<()> {
-        sockopt::set_tcp_nodelay(&client, true)?;
-        sockopt::set_tcp_nodelay(&upstream, true)?;
+    fn join(&mut self, client: OwnedFd) -> Result<()> {
+        let mut sides = vec![Side::new(client)];
+        for _ in 0..self.turns {
+            sides.push(Side::new(connect(self.upstreams[self.next_upstream])?));
+            self.next_upstream = (self.next_upstream + 1) % self.upstreams.len();
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.pairs.push(None);
-            self.pairs.len() - 1
+            self.bundles.push(None);
+            self.bundles.len() - 1
         });
-        epoll::add(&self.epoll, &client, token(slot, 0), EventFlags::IN)?;
-        epoll::add(&self.epoll, &upstream, token(slot, 1), EventFlags::IN)?;
-        self.pairs[slot] = Some(Pair([Side::new(client), Side::new(upstream)]));
+        for (index, side) in sides.iter().enumerate() {
+            sockopt::set_tcp_nodelay(&side.socket, true)?;
+            epoll::add(&self.epoll, &side.socket, token(slot as u64, index), EventFlags::IN)?;
+        }
+        self.bundles[slot] = Some(Bundle { sides, turn: 0 });
         Ok(())
     }
 }
@@ -191,14 +219,12 @@ fn connect(upstream: SocketAddr) -> Result<OwnedFd> {
     }
 }
 
-fn relay(listen: SocketAddr, upstream: SocketAddr) -> Result<Relay> {
-    let listener = stream_socket(listen)?;
+fn listen_on(address: SocketAddr) -> Result<OwnedFd> {
+    let listener = stream_socket(address)?;
     sockopt::set_socket_reuseaddr(&listener, true)?;
-    net::bind(&listener, &listen)?;
+    net::bind(&listener, &address)?;
     net::listen(&listener, BACKLOG)?;
-    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    Ok(Relay { epoll, listener, upstream, pairs: Vec::new(), free: Vec::new() })
+    Ok(listener)
 }
 
 fn pin(core: usize) -> Result<()> {
@@ -207,18 +233,32 @@ fn pin(core: usize) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &cores)
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    const USAGE: &str = "usage: relay_floor LISTEN UPSTREAM [--core N]";
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (listen, upstream) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [listen, upstream] => (listen, upstream),
-        [listen, upstream, "--core", core] => {
-            pin(core.parse()?)?;
-            (listen, upstream)
+type Failure = Box<dyn std::error::Error>;
+
+fn relay(arguments: &[String]) -> std::result::Result<Relay, Failure> {
+    const USAGE: &str = "usage: relay_floor LISTEN UPSTREAM[,UPSTREAM…] [--turns N] [--core N]";
+    let [listen, upstreams, options @ ..] = arguments else { return Err(USAGE.into()) };
+    let upstreams = upstreams.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
+    let mut turns = 1;
+    for option in options.chunks(2) {
+        match option {
+            [name, value] if name == "--turns" => turns = value.parse()?,
+            [name, value] if name == "--core" => pin(value.parse()?)?,
+            _ => return Err(USAGE.into()),
         }
-        _ => return Err(USAGE.into()),
-    };
-    let mut relay = relay(listen.parse()?, upstream.parse()?)?;
+    }
+    if !(1..=TURNS_MAX).contains(&turns) {
+        return Err(format!("--turns is from 1 to {TURNS_MAX}").into());
+    }
+    let listener = listen_on(listen.parse()?)?;
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    Ok(Relay { epoll, listener, upstreams, next_upstream: 0, turns, bundles: Vec::new(), free: Vec::new() })
+}
+
+fn main() -> std::result::Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut relay = relay(&arguments)?;
     let bound: SocketAddr = net::getsockname(&relay.listener)?.try_into()?;
     eprintln!("ready on {bound}");
     relay.run()?;
