@@ -45,6 +45,6 @@ def build(package, *binaries):
 
 def commit():
     """The commit, marked when something is not committed; what these scripts keep themselves does not count."""
-    kept = [f":!bench/{name}" for name in ("economy.md", "experiments", "instructions.json", "scaling.md")]
+    kept = [f":!bench/{name}" for name in ("economy.md", "experiments", "instructions.json", "scaling.md", "times.md")]
     changed = said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!loadtest/results", *kept)
     return said("git", "rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
