@@ -26,7 +26,8 @@ fn wait_done(worker: &Worker) {
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
     let (listener, connection) = ("none of this name".into(), theirs.into());
     worker.handle.send(Command::Serve { listener, connection, peer: None }).unwrap();
-    assert_eq!(ours.read(&mut [0]).unwrap(), 0, "it is closed");
+    // Unlike one `read`, this goes on when the ring that was probed on this thread interrupts it while it goes away.
+    assert_eq!(ours.read_to_end(&mut Vec::new()).unwrap(), 0, "it is closed");
 }
 
 /// A reload has brought a listener, and the end began before the workers had all heard of it: nobody would accept.
@@ -39,9 +40,12 @@ fn who_drains_listens_nowhere_more() {
     worker.handle.send(Command::Drain).unwrap();
     worker.handle.send(Command::Listen(vec![(0, socket.into())])).unwrap();
     wait_done(&worker);
-    for address in [address, worker.address] {
-        let refused = TcpStream::connect(address).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{address}");
-    }
+    let is_refused = |address: SocketAddr| {
+        TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    assert!(is_refused(address), "it has never listened there");
+    let before = worker.address;
+    // It closes what it has listened on when it next looks there, not while it is told to.
     worker.stop();
+    assert!(is_refused(before) && is_refused(address));
 }
