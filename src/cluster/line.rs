@@ -315,15 +315,6 @@ impl Ticket {
         self.number
     }
 
-    /// It goes to this one. If it was called there, what became free is its own: the next one is not called for that.
-    pub fn goes_to(&self, room: &Rc<Room>) {
-        if let Some(waiter) = self.line.waiters.borrow_mut().get_mut(&self.number)
-            && matches!(&waiter.call, Call::Answered(Some(called)) if Rc::ptr_eq(called, room))
-        {
-            waiter.call = Call::Answered(None);
-        }
-    }
-
     /// The place, in its cluster, of the backend it is pinned to; `None` when that has left, or there is none.
     pub fn pinned(&self) -> Option<usize> {
         self.line.waiters.borrow().get(&self.number)?.pinned.as_ref()?.index.get()
@@ -366,5 +357,26 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::cluster::bells::Bells;
+
+    #[test]
+    fn who_comes_back_stands_where_it_stood() {
+        let line = Line::new(0, Arc::new(Callers::new(Arc::new(Bells::new(1)))));
+        line.update(4, true);
+        let join = |stood| line.join(None, stood, &Arc::default()).unwrap().0;
+        let (first, second) = (join(None), join(None));
+        let (number, behind) = (first.number(), second.number());
+        assert!(number < behind);
+        // Taken by somebody else, or never given to anybody: it is not to be had.
+        assert!(
+            [join(Some(number)).number(), join(Some(1_000)).number()].iter().all(|fresh| *fresh > behind)
+        );
+        drop(first);
+        let back = join(Some(number));
+        assert_eq!(back.number(), number);
+        let order: Vec<_> = line.waiters.borrow().keys().copied().collect();
+        assert_eq!(order, [number, behind]);
+    }
+}

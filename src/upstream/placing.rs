@@ -234,11 +234,7 @@ impl Course {
             match self.pick(seeker) {
                 // It was called in vain, and would only stand in the same line again.
                 Err(Denial::Full) if is_pinned == self.awaited(seeker).is_some() => {}
-                Err(denial) => return Ok(Err(denial)),
-                Ok(picked) => {
-                    ticket.goes_to(picked.attempt.backend().room());
-                    return Ok(Ok(picked));
-                }
+                outcome => return Ok(outcome),
             }
         }
     }
