@@ -257,6 +257,14 @@ pub(crate) fn segments_received(stream: &TcpStream) -> u32 {
     info.tcpi_segs_in
 }
 
+/// Bytes of `stream` that its peer's kernel does not have yet, the end included (`tcp(7)`, SIOCOUTQ).
+pub(crate) fn unacknowledged(stream: &TcpStream) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: the socket is borrowed for the call, and the kernel writes one `int` to `bytes`.
+    checked(unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) }).unwrap();
+    bytes
+}
+
 /// The end of the connection `stream` that the process `pid`, a child, holds, by a descriptor of our own. `None` where
 /// nobody may look into another process (`pidfd_getfd(2)`).
 pub(crate) fn other_end(pid: u32, stream: &TcpStream) -> Option<OwnedFd> {
