@@ -38,7 +38,7 @@ fn who_drains_listens_nowhere_more() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     worker.handle.send(Command::Drain).unwrap();
-    worker.handle.send(Command::Listen(vec![(0, socket.into())])).unwrap();
+    worker.listen_on(socket.into());
     wait_done(&worker);
     let is_refused = |address: SocketAddr| {
         TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)

@@ -71,6 +71,11 @@ impl ListenerPlan {
     pub fn is_bound_like(&self, other: &ListenerPlan) -> bool {
         self.name == other.name && self.endpoint == other.endpoint && self.mode == other.mode
     }
+
+    /// Says which sockets are its own: the same as of all that [are bound like it](Self::is_bound_like), and of no other.
+    pub fn binding(&self) -> String {
+        format!("{} {} {}", self.mode.name(), self.endpoint, self.name)
+    }
 }
 
 /// What a TCP client is told when there is no backend, unless the operator says otherwise.

@@ -87,13 +87,13 @@ mod tests {
     /// What is in a mailbox, but for what stuffed it.
     fn read(mailbox: &Mailbox) -> Vec<Command> {
         let commands = std::iter::from_fn(|| mailbox.next());
-        commands.filter(|command| !matches!(command, Command::Listen(_))).collect()
+        commands.filter(|command| !matches!(command, Command::Told(_))).collect()
     }
 
     #[test]
     fn an_order_waits_for_room_and_what_comes_later_does_not_overtake_it() {
         let ((slow, handle), (quick, other)) = (worker(), worker());
-        (0..MAILBOX_MAX).for_each(|_| handle.send(Command::Listen(Vec::new())).unwrap());
+        (0..MAILBOX_MAX).for_each(|_| handle.send(Command::Told(Vec::new())).unwrap());
         let mut orders = Orders::new(vec![handle, other]);
         orders.give([Command::Drain, Command::Drain], 10);
         assert!(matches!(read(&quick)[..], [Command::Drain]), "nobody waits for the slow one");

@@ -4,7 +4,7 @@
 //! when all of them know it do they listen where they have not listened before: a connection that one of them hands
 //! over is never unknown to the other. Looking names up may take seconds; control does everything else meanwhile.
 
-use std::{collections::HashSet, future, mem, os::fd::OwnedFd, sync::Arc};
+use std::{collections::HashSet, future, mem, sync::Arc};
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ use crate::{
     },
     listener::bind::SocketFile,
     stats::view::WorkerView,
-    worker::mailbox::{Command, Renewal},
+    worker::mailbox::{Command, Renewal, Socket},
 };
 
 /// A plan whose names have been looked up.
@@ -132,8 +132,8 @@ pub fn refuse(failure: &Failure) {
 struct Reload {
     /// Who has not answered.
     waiting: HashSet<usize>,
-    /// Per worker, the sockets of new listeners with their places in the plan.
-    sockets: Vec<Vec<(usize, OwnedFd)>>,
+    /// Per worker, the sockets of new listeners.
+    sockets: Vec<Vec<Socket>>,
     files: Vec<(Arc<str>, SocketFile)>,
     shown: Shown,
     blueprint: Arc<Blueprint>,
@@ -172,7 +172,7 @@ impl Reload {
         let commands = view.workers.iter().enumerate().map(renewal).collect();
         let reload = Reload {
             waiting: (0..running.orders.workers().len()).collect(),
-            sockets: start::per_worker(bound, running.orders.workers().len()),
+            sockets: start::per_worker(&blueprint.plan, bound),
             files,
             shown: Shown { view, listeners, effective },
             blueprint,

@@ -1,10 +1,9 @@
 //! Start-up: everything that can fail is tried, in this order, before anybody is served: ring, names, binds, workers.
 
-use std::{hash::BuildHasher, net::IpAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{hash::BuildHasher, net::IpAddr, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use crossbeam::channel::{Receiver, bounded};
 use serde_json::Value;
-use tokio::sync::Notify;
 use tracing::info;
 
 use super::{
@@ -24,11 +23,12 @@ use crate::{
         source::Source,
     },
     health::standing::State,
+    io::alarm::{self, Millis},
     listener::bind::{self, Bound, SocketFile},
     stats::view::View,
     sys::{ring, socket},
     worker::{
-        mailbox::Mailbox,
+        mailbox::{Command, Mailbox, Socket},
         outbox::Outbox,
         run::{Event, Start, spawn},
     },
@@ -38,7 +38,7 @@ use crate::{
 const EVENTS_PER_WORKER: usize = 16;
 
 /// How long the workers may take to listen.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Millis = 30_000;
 
 /// Running workers, as control holds them.
 pub struct Running {
@@ -50,8 +50,6 @@ pub struct Running {
     pub orders: Orders,
     /// What the workers report.
     pub events: Receiver<(usize, Event)>,
-    /// Told when they do.
-    pub news: Arc<Notify>,
     /// The UNIX sockets of listeners by their names, removed from the file system when they are dropped.
     pub files: Vec<(Arc<str>, SocketFile)>,
     /// Who may be asked.
@@ -107,8 +105,8 @@ fn hastened(mut plan: Plan) -> Plan {
     plan
 }
 
-/// Binds, starts one worker per core and waits until all of them listen.
-pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
+/// Binds, starts one worker per core and waits until all of them listen. Bytes come by the stream when they report something.
+pub fn workers(plan: Plan, effective: Value) -> Result<(Running, UnixStream), Failure> {
     let flags = ring::probe().map_err(|error| Failure::Kernel(error.to_string()))?;
     check_sources(&plan)?;
     let bind = |listener| bind_one(listener, plan.cores.len(), &[]);
@@ -124,7 +122,9 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
     let view = View::new(Arc::clone(&plan));
     let mut health = Health::new(view.clone());
     let runtime = |error: std::io::Error| Failure::Runtime(format!("cannot start the workers: {error}"));
-    let news = Arc::new(Notify::new());
+    let (news, bell) = UnixStream::pair().map_err(runtime)?;
+    [&news, &bell].into_iter().try_for_each(|end| end.set_nonblocking(true)).map_err(runtime)?;
+    let bell = Arc::new(bell);
     let (sender, events) = bounded(plan.cores.len() * EVENTS_PER_WORKER);
     let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
     for worker in &view.workers {
@@ -134,10 +134,10 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
     }
     // Instances and workers must not all begin with the first backend.
     let seed = std::hash::RandomState::new().hash_one(std::process::id()) as usize;
-    let sockets = per_worker(bound.into_iter().enumerate().collect(), plan.cores.len());
+    let sockets = per_worker(&plan, bound.into_iter().enumerate().collect());
     let cores = plan.cores.iter().zip(&view.workers);
     for (worker, ((mailbox, sockets), (core, cells))) in
-        mailboxes.into_iter().zip(sockets).zip(cores).enumerate()
+        mailboxes.into_iter().zip(&sockets).zip(cores).enumerate()
     {
         let start = Start {
             worker,
@@ -146,25 +146,27 @@ pub fn workers(plan: Plan, effective: Value) -> Result<Running, Failure> {
             backends: cells.backends.clone(),
             standings: health.tell_all(worker),
             flags,
-            sockets,
+            sockets: sockets.len(),
             mailbox,
             peers: handles.clone(),
             offset: seed.wrapping_add(worker),
-            outbox: Outbox::new(worker, sender.clone(), Arc::clone(&news)),
+            outbox: Outbox::new(worker, sender.clone(), Arc::clone(&bell)),
         };
         spawn(start).map_err(runtime)?;
     }
     let admin = Arc::new(Admin::new(Shown { view, listeners, effective }));
-    let mut running = Running { admin, blueprint, orders: Orders::new(handles), events, news, files, health };
+    let mut running = Running { admin, blueprint, orders: Orders::new(handles), events, files, health };
+    running.orders.give(sockets.into_iter().map(Command::Listen), alarm::now());
     running.await_all()?;
-    Ok(running)
+    Ok((running, news))
 }
 
 impl Running {
     fn await_all(&mut self) -> Result<(), Failure> {
-        let mut starting = self.orders.workers().len();
+        let (mut starting, deadline) = (self.orders.workers().len(), alarm::now() + START_TIMEOUT);
         while starting > 0 {
-            match self.events.recv_timeout(START_TIMEOUT) {
+            let due = self.orders.due().map_or(deadline, |due| due.min(deadline));
+            match self.events.recv_timeout(Duration::from_millis(due.saturating_sub(alarm::now()))) {
                 Ok((_, Event::Ready)) => starting -= 1,
                 // One that listens already serves.
                 Ok((worker, Event::Observed(batch))) => self.health.observed(worker, &batch),
@@ -174,6 +176,7 @@ impl Running {
                 Ok((worker, Event::Ended | Event::Renewed)) => {
                     return Err(Failure::Runtime(format!("worker {worker} ended at once")));
                 }
+                Err(_) if alarm::now() < deadline => self.orders.deliver(alarm::now()),
                 Err(_) => return Err(Failure::Runtime("the workers did not start in time".to_owned())),
             }
         }
@@ -202,12 +205,14 @@ pub(super) fn check_sources(plan: &Plan) -> Result<(), Failure> {
 
 /// Turns listeners with a socket per worker into workers with a socket per listener. One that has a single socket
 /// goes to one worker, each such listener to the next.
-pub(super) fn per_worker(bound: Vec<(usize, Bound)>, workers: usize) -> Vec<Vec<(usize, OwnedFd)>> {
-    let mut sockets: Vec<Vec<(usize, OwnedFd)>> = (0..workers).map(|_| Vec::new()).collect();
+pub(super) fn per_worker(plan: &Plan, bound: Vec<(usize, Bound)>) -> Vec<Vec<Socket>> {
+    let workers = plan.cores.len();
+    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     for (listener, bound) in bound {
+        let Some(binding) = plan.listeners.get(listener).map(ListenerPlan::binding) else { continue };
         let first = if bound.sockets.len() == workers { 0 } else { listener % workers.max(1) };
         for (worker, socket) in sockets.iter_mut().skip(first).zip(bound.sockets) {
-            worker.push((listener, socket));
+            worker.push(Socket { binding: binding.clone(), socket });
         }
     }
     sockets

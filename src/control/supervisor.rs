@@ -7,12 +7,14 @@ use std::{
     future,
     io::{self, Write},
     iter, mem,
+    os::unix,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::{
+    net::UnixStream,
     runtime::Runtime,
     time::{Instant, sleep_until},
 };
@@ -101,8 +103,8 @@ fn run(mut source: Source, demo: Option<demo::DemoBackends>) -> Result<(), Failu
     let admin = plan.admin.map(bind_admin).transpose()?;
     // Signals are caught from here on, so that none that comes while the workers start is lost.
     let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
-    let running = start::workers(plan, effective)?;
-    let outcome = serve(&runtime, running, signals, admin, (source, format), demo.is_some());
+    let workers = start::workers(plan, effective)?;
+    let outcome = serve(&runtime, workers, signals, admin, (source, format), demo.is_some());
     // A name lookup may still hang in a thread of its own.
     runtime.shutdown_background();
     outcome
@@ -117,7 +119,7 @@ fn bind_admin(address: std::net::SocketAddr) -> Result<std::net::TcpListener, Fa
 
 fn serve(
     runtime: &Runtime,
-    running: Running,
+    (running, news): (Running, unix::net::UnixStream),
     signals: Signals,
     admin: Option<std::net::TcpListener>,
     (source, format): (Source, LogFormat),
@@ -141,8 +143,11 @@ fn serve(
     }
     runtime.block_on(async {
         let prober = Prober::start(&running.blueprint.plan, Arc::clone(&running.admin.probes));
+        let news = UnixStream::from_std(news)
+            .map_err(|error| Failure::Runtime(format!("cannot listen to the workers: {error}")))?;
         let supervisor = Supervisor {
             running,
+            news,
             source,
             prober,
             course: Course::default(),
@@ -162,6 +167,9 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The coarse clock may be behind the timer's by as much.
 const CLOCK_TICK: Duration = Duration::from_millis(4);
 
+/// Rings of workers that are silenced at once.
+const RINGS: usize = 256;
+
 /// How soon to look again when every worker has ended once and one has been handed a connection since.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -180,6 +188,8 @@ enum Wake {
 
 struct Supervisor {
     running: Running,
+    /// Where workers ring.
+    news: UnixStream,
     source: Source,
     prober: Prober,
     /// How far a reload has come.
@@ -239,6 +249,10 @@ impl Supervisor {
                 None => future::pending().await,
             }
         };
+        let news = async {
+            // A ring that was silenced meanwhile is waited for again.
+            while self.news.readable().await.is_ok() && self.news.try_read(&mut [0; RINGS]).is_err() {}
+        };
         let look_again = async {
             match self.ended.len() == self.running.orders.workers().len() {
                 true => tokio::time::sleep(LOOK_AGAIN).await,
@@ -253,7 +267,7 @@ impl Supervisor {
             found = self.course.found() => Wake::Resolved(found),
             _ = signals.user1.recv() => Wake::Dump,
             _ = signals.user2.recv() => Wake::Upgrade,
-            () = self.running.news.notified() => Wake::Events,
+            () = news => Wake::Events,
             () = due => Wake::Due,
             Some(finding) = self.prober.findings.recv() => Wake::Found(finding),
             () = deadline => Wake::Deadline,

@@ -101,7 +101,7 @@ impl Control {
 
     /// Fills a worker's mailbox.
     pub(super) fn stuff(&self, worker: usize) {
-        while self.orders.borrow().workers()[worker].send(Command::Listen(Vec::new())).is_ok() {}
+        while self.orders.borrow().workers()[worker].send(Command::Told(Vec::new())).is_ok() {}
     }
 
     /// Lives for ever.

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    os::unix::net::UnixStream,
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -106,7 +107,7 @@ impl World {
         for (me, cells) in view.workers.iter().enumerate() {
             let (mailbox, handle) = Mailbox::new(Arc::clone(&cells.stats)).unwrap();
             let standings = health.tell_all(me);
-            let outbox = Outbox::new(me, sender.clone(), Arc::default());
+            let outbox = Outbox::new(me, sender.clone(), Arc::new(UnixStream::pair().unwrap().0));
             workers.push(Rc::new(Worker::new(me, &blueprint, cells, standings, mailbox, outbox)));
             handles.push(handle);
         }

@@ -8,10 +8,15 @@ pub mod datagram;
 #[allow(unsafe_code, reason = "adopts and lends descriptors the runtime owns")]
 pub mod descriptor;
 pub mod doorbell;
+#[allow(unsafe_code, reason = "sets a thread's mask of signals")]
+pub mod mask;
 #[allow(unsafe_code, reason = "sets socket options by number")]
 pub mod option;
+pub mod passage;
 pub mod pipe;
 pub mod ready_set;
 pub mod ring;
 pub mod socket;
+#[allow(unsafe_code, reason = "separates a thread's table of descriptors")]
+pub mod table;
 pub mod timer;

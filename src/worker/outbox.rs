@@ -3,10 +3,16 @@
 //! Some words are said once, and control waits for them. What was seen of backends can be told later, so it leaves them
 //! room.
 
-use std::sync::Arc;
+use std::{
+    io::Write,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    sync::Arc,
+};
 
 use crossbeam::channel::Sender;
-use tokio::sync::Notify;
 
 use super::run::Event;
 use crate::health::standing::Observation;
@@ -18,26 +24,36 @@ pub struct Outbox {
     /// Shared by all workers.
     events: Sender<(usize, Event)>,
     /// Wakes control.
-    news: Arc<Notify>,
+    control: Arc<UnixStream>,
 }
 
 impl Outbox {
-    /// The outbox of the worker `me`.
-    pub fn new(me: usize, events: Sender<(usize, Event)>, news: Arc<Notify>) -> Self {
-        Outbox { me, events, news }
+    /// The outbox of the worker `me`; a byte to `control`, which must not block, wakes control.
+    pub fn new(me: usize, events: Sender<(usize, Event)>, control: Arc<UnixStream>) -> Self {
+        Outbox { me, events, control }
+    }
+
+    /// What a thread with a table of descriptors of its own needs to be heard.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 1] {
+        [self.control.as_fd()]
+    }
+
+    fn ring(&self) {
+        // Where there is no room, enough rings wait to be heard.
+        let _ = (&*self.control).write(&[1]);
     }
 
     /// Says something that is said once.
     pub fn tell(&self, event: Event) {
         let _ = self.events.try_send((self.me, event));
-        self.news.notify_one();
+        self.ring();
     }
 
     /// Tells what was seen. False when half of the queue is in use: the rest is for what is said once.
     pub fn report(&self, batch: Vec<Observation>) -> bool {
         let has_room = self.events.capacity().is_none_or(|capacity| self.events.len() < capacity / 2);
         let told = has_room && self.events.try_send((self.me, Event::Observed(batch))).is_ok();
-        self.news.notify_one();
+        self.ring();
         told
     }
 }
@@ -51,7 +67,7 @@ mod tests {
     #[test]
     fn reports_leave_room_for_what_is_said_once() {
         let (events, told) = bounded(8);
-        let outbox = Outbox::new(3, events, Arc::default());
+        let outbox = Outbox::new(3, events, Arc::new(UnixStream::pair().unwrap().0));
         assert_eq!((0..10).filter(|_| outbox.report(Vec::new())).count(), 4);
         (0..4).for_each(|_| outbox.tell(Event::Renewed));
         assert_eq!(told.try_iter().filter(|(_, event)| matches!(event, Event::Renewed)).count(), 4);

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
-    io,
+    io, mem,
     net::SocketAddr,
     os::fd::OwnedFd,
     rc::Rc,
@@ -23,20 +23,18 @@ use super::{
 };
 use crate::{
     blueprint::Blueprint,
-    config::plan::{ListenerPlan, Mode},
+    config::plan::Mode,
     health::standing::{Observation, Standing},
     http::{self, slots::Slots},
     io::{alarm, readiness, ready, stream::Stream, watch::Watch},
-    limits::LISTEN_BACKLOG,
-    listener::{accept, connection::Connection, spread},
+    listener::{connection::Connection, spread},
     shard::Shard,
     stats::{
         names::{Count, Level},
         view::BackendCells,
     },
-    sys::{ring::RingFlags, socket},
+    sys::{mask, ring::RingFlags, table},
     tcp,
-    udp::relay::Relay,
 };
 
 /// How often idle upstream connections are looked through.
@@ -74,8 +72,8 @@ pub struct Start {
     pub standings: Vec<Vec<Standing>>,
     /// Its ring's flags.
     pub flags: RingFlags,
-    /// Its listening sockets, each with its listener's place in the plan.
-    pub sockets: Vec<(usize, OwnedFd)>,
+    /// How many listening sockets it will be given before it is ready.
+    pub sockets: usize,
     /// Its mailbox.
     pub mailbox: Mailbox,
     /// All workers, itself included, in order.
@@ -105,23 +103,30 @@ fn run(start: Start) -> io::Result<Infallible> {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: start.core }) {
         return Err(io::Error::other(format!("cannot pin worker {} to core {}", start.worker, start.core)));
     }
+    mask::leave_signals()?;
+    let peers = start.peers.iter().flat_map(Handle::descriptors);
+    let kept = peers.chain(start.mailbox.descriptors()).chain(start.outbox.descriptors());
+    // Where it is forbidden, the table is shared, and everything goes on a little slower.
+    let _ = table::separate(kept);
     let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(start.flags.builder());
     builder.build()?.block_on(Worker::live(start))
 }
 
 /// A worker's tasks share this.
-struct Worker {
+pub(super) struct Worker {
     me: usize,
-    shard: Rc<Shard>,
+    pub(super) shard: Rc<Shard>,
     slots: Rc<Slots>,
     peers: Vec<Handle>,
-    mailbox: Mailbox,
+    pub(super) mailbox: Mailbox,
     /// The shutdown's time is over.
     cut: Cell<bool>,
     /// Listeners that still accept.
-    listening: Cell<usize>,
+    pub(super) listening: Cell<usize>,
     /// Those listeners, until the worker drains.
-    listeners: RefCell<Vec<Listening>>,
+    pub(super) listeners: RefCell<Vec<Listening>>,
+    /// Descriptors that are kept for what a new listener needs beside its socket: it is opened whatever the clients take.
+    pub(super) spare: RefCell<Vec<OwnedFd>>,
 }
 
 impl Worker {
@@ -140,7 +145,9 @@ impl Worker {
             cut: Cell::new(false),
             listening: Cell::new(0),
             listeners: RefCell::default(),
+            spare: RefCell::default(),
         });
+        worker.lay_by();
         worker.keep_time()?;
         let (outbox, news) = (start.outbox.clone(), ready::watch()?);
         monoio::spawn(async move {
@@ -150,13 +157,8 @@ impl Worker {
         worker.sweep_pools();
         worker.report(start.outbox.clone());
         monoio::spawn(Rc::clone(&worker.shard).watch());
-        for (listener, socket) in start.sockets {
-            worker.listen(listener, socket)?;
-        }
         let bell = Watch::new(worker.mailbox.doorbell().duplicate()?)?;
-        // Everything it needs is open.
-        start.outbox.tell(Event::Ready);
-        worker.read_mail(bell, |event| start.outbox.tell(event)).await
+        worker.read_mail(bell, start.sockets, |event| start.outbox.tell(event)).await
     }
 
     /// The one timer: sweeps the deadlines.
@@ -173,9 +175,10 @@ impl Worker {
     }
 
     /// Closes what has become stale in the pools, and publishes the ring's counter.
-    fn sweep_pools(&self) {
-        let shard = Rc::clone(&self.shard);
+    fn sweep_pools(self: &Rc<Self>) {
+        let worker = Rc::clone(self);
         monoio::spawn(async move {
+            let shard = &worker.shard;
             let alarm = shard.alarms.register();
             loop {
                 alarm.set(POOL_SWEEP);
@@ -187,6 +190,9 @@ impl Worker {
                     return;
                 }
                 shard.sweep_pools();
+                if worker.mailbox.is_held_up() {
+                    worker.mailbox.doorbell().ring();
+                }
                 shard.stats.add(Count::RingPolls, readiness::take_fired());
                 shard.stats.add(Count::ReadyNews, ready::take_news());
             }
@@ -214,64 +220,8 @@ impl Worker {
         });
     }
 
-    fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) -> io::Result<()> {
-        let setup = self.shard.setup();
-        let Some(plan) = setup.plan().listeners.get(listener) else { return Ok(()) };
-        if plan.mode == Mode::Udp {
-            return self.relay_datagrams(plan, socket);
-        }
-        let name = Arc::clone(&plan.name);
-        let for_all = plan.endpoint.inet().is_none();
-        let listening = if for_all {
-            Listening::new(plan)
-        } else {
-            socket::set_nodelay(&socket)?;
-            Listening::over_tcp(plan, &socket)?
-        };
-        socket::start_listening(&socket, LISTEN_BACKLOG)?;
-        let queue = Watch::new(socket)?;
-        let worker = Rc::clone(self);
-        let closing = self.keep(listening);
-        let serve = move |connection, peer| worker.place(&name, for_all, connection, peer);
-        let accepting = accept::run(Rc::clone(&self.shard), closing, queue, serve);
-        self.listening.set(self.listening.get() + 1);
-        let worker = Rc::clone(self);
-        monoio::spawn(async move {
-            accepting.await;
-            worker.listening.set(worker.listening.get().saturating_sub(1));
-            worker.mailbox.doorbell().ring();
-        });
-        Ok(())
-    }
-
-    /// Remembers a listener for reloads; returns the order to close.
-    fn keep(&self, listening: Listening) -> Rc<Cell<bool>> {
-        let closing = listening.closing();
-        self.listeners.borrow_mut().push(listening);
-        closing
-    }
-
-    /// Passes the datagrams of a listener's socket on until the worker drains.
-    fn relay_datagrams(self: &Rc<Self>, plan: &ListenerPlan, socket: OwnedFd) -> io::Result<()> {
-        let closing = self.keep(Listening::new(plan));
-        let mut relay = Relay::new(Rc::clone(&self.shard), Arc::clone(&plan.name), closing, socket)?;
-        self.listening.set(self.listening.get() + 1);
-        let worker = Rc::clone(self);
-        monoio::spawn(async move {
-            // All flows of the socket share the task, so a panic is the end of all of them, but not of the socket.
-            while contain(relay.run()).await.is_err() {
-                relay.forget();
-                worker.shard.stats.count(Count::ConnectionPanics);
-            }
-            drop(relay);
-            worker.listening.set(worker.listening.get().saturating_sub(1));
-            worker.mailbox.doorbell().ring();
-        });
-        Ok(())
-    }
-
     /// Serves a fresh connection here, or hands it to a worker that has much less to do.
-    fn place(
+    pub(super) fn place(
         self: &Rc<Self>,
         listener: &Arc<str>,
         for_all: bool,
@@ -341,9 +291,17 @@ impl Worker {
     /// Follows commands until the process ends, and tells whenever nothing is left to do while draining: another
     /// worker, not drained yet, may still hand a connection over after that, and closed connections still need the
     /// ring.
-    async fn read_mail(self: &Rc<Self>, mut bell: Watch, tell: impl Fn(Event)) -> io::Result<Infallible> {
-        let mut told = false;
+    async fn read_mail(
+        self: &Rc<Self>,
+        mut bell: Watch,
+        mut awaited: usize,
+        tell: impl Fn(Event),
+    ) -> io::Result<Infallible> {
+        let (mut ready, mut told) = (false, false);
         loop {
+            if awaited == 0 && !mem::replace(&mut ready, true) {
+                tell(Event::Ready);
+            }
             bell.readable().await;
             self.mailbox.doorbell().silence();
             while let Some(command) = self.mailbox.next() {
@@ -360,9 +318,10 @@ impl Worker {
                     // A reload may still be on its way when the end begins.
                     Command::Listen(_) if self.shard.is_draining() => {}
                     Command::Listen(sockets) => {
-                        for (listener, socket) in sockets {
-                            self.listen(listener, socket)?;
-                        }
+                        awaited = awaited.saturating_sub(sockets.len());
+                        self.spare.borrow_mut().clear();
+                        sockets.into_iter().try_for_each(|socket| self.listen(socket))?;
+                        self.lay_by();
                     }
                     Command::Drain => {
                         self.listeners.borrow_mut().clear();

@@ -18,7 +18,7 @@ fn it_survives_the_want_of_descriptors_and_serves_again() {
         }
         // The first of them are served; when the limit holds, the others wait or are turned away.
         assert!([200, 503].contains(&crowd[0].response().status));
-        eventually("the descriptors to be used up", || (ringway.descriptors() >= 60).then_some(()));
+        eventually("the descriptors to be used up", || (ringway.most_descriptors() >= 60).then_some(()));
         assert!(ringway.ended().is_none());
         drop(crowd);
         let served = || {

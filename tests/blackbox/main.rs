@@ -31,6 +31,7 @@ mod deadlines;
 mod deferred;
 mod demo;
 mod departures;
+mod descriptor_tables;
 mod desync;
 mod doctor;
 mod draining;

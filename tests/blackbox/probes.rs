@@ -290,13 +290,18 @@ fn without_descriptors_nobody_is_taken_out() {
     let limit = |command: &mut std::process::Command| kernel::limit_descriptors(command, 64);
     let ringway = Configured::start_changed(1, &probed("http", &[&good.place], health), limit);
     wait_probes(&ringway, &good.place, |of| of["probes"].as_u64() > Some(3));
-    // Connections that wait for a request take what descriptors there are.
+    // Connections that wait for a request take what descriptors their worker may have. Those of others are left alone.
     let clients: Vec<_> = (0..100).map(|_| Client::connect(ringway.address())).collect();
+    eventually("the descriptors to be used up", || (ringway.most_descriptors() >= 60).then_some(()));
+    let before = ringway.stats().probes()[0]["probes"].as_u64().unwrap();
+    wait_probes(&ringway, &good.place, |of| of["probes"].as_u64() > Some(before + 3) && of["last"] == "ok");
+    let allowed = kernel::allow_descriptors(ringway.id(), 3);
     ringway.wait_line("the complaint", |line| line.contains("cannot probe"));
     wait_probes(&ringway, &good.place, |of| {
         of["last"].as_str().is_some_and(|last| last.starts_with("not probed: "))
     });
     drop(clients);
+    kernel::allow_descriptors(ringway.id(), allowed);
     wait_probes(&ringway, &good.place, |of| {
         of["last"] == "ok" && of["probes_failed"] == 0 && of["state"] == "up"
     });

@@ -192,7 +192,7 @@ fn the_want_of_descriptors_costs_no_time() {
     let options = Ringway::options().backends(&[&backend]);
     let ringway = options.command(|command| limit_descriptors(command, 64)).start();
     let crowd: Vec<_> = (0..200).map(|_| ringway.client()).collect();
-    eventually("the descriptors to be used up", || (ringway.descriptors() >= 60).then_some(()));
+    eventually("the descriptors to be used up", || (ringway.most_descriptors() >= 60).then_some(()));
     assert_still(&ringway, "waiting for descriptors");
     drop(crowd);
 }

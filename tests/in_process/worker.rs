@@ -1,6 +1,12 @@
 //! A real worker in the process of a test.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use crossbeam::channel::{Receiver, bounded};
 use ringway::{
@@ -17,7 +23,7 @@ use ringway::{
     stats::view::View,
     sys::ring,
     worker::{
-        mailbox::{Command, Handle, Mailbox},
+        mailbox::{Command, Handle, Mailbox, Socket},
         outbox::Outbox,
         run::{Event, Start, spawn},
     },
@@ -30,6 +36,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Worker {
     pub(crate) address: SocketAddr,
     pub(crate) handle: Handle,
+    binding: String,
     events: Receiver<(usize, Event)>,
 }
 
@@ -38,6 +45,7 @@ impl Worker {
         let core = core_affinity::get_core_ids().unwrap()[0].id;
         let blueprint = Arc::new(Blueprint::new(plan(backend, core, mode), None));
         let bound = listener::bind::bind(&blueprint.plan.listeners[0], 1, &[]).unwrap();
+        let binding = blueprint.plan.listeners[0].binding();
         let cells = View::new(Arc::clone(&blueprint.plan)).workers.remove(0);
         let (mailbox, handle) = Mailbox::new(cells.stats).unwrap();
         let (sender, events) = bounded(4);
@@ -48,16 +56,24 @@ impl Worker {
             backends: cells.backends,
             standings: Vec::new(),
             flags: ring::probe().unwrap_or_else(|error| panic!("{error}")),
-            sockets: bound.sockets.into_iter().map(|socket| (0, socket)).collect(),
+            sockets: 1,
             mailbox,
             peers: vec![handle.clone(); worker + 1],
             offset: 0,
-            outbox: Outbox::new(worker, sender, Arc::default()),
+            outbox: Outbox::new(worker, sender, Arc::new(UnixStream::pair().unwrap().0)),
         };
         spawn(start).unwrap();
-        let event = events.recv_timeout(PATIENCE);
+        let worker = Worker { address: bound.endpoint.inet().unwrap(), handle, binding, events };
+        bound.sockets.into_iter().for_each(|socket| worker.listen_on(socket));
+        let event = worker.events.recv_timeout(PATIENCE);
         assert!(matches!(event, Ok((_, Event::Ready))), "{event:?}");
-        Worker { address: bound.endpoint.inet().unwrap(), handle, events }
+        worker
+    }
+
+    /// Tells it to listen there, for the listener that it has.
+    pub(crate) fn listen_on(&self, socket: OwnedFd) {
+        let socket = Socket { binding: self.binding.clone(), socket };
+        self.handle.send(Command::Listen(vec![socket])).unwrap();
     }
 
     pub(crate) fn stop(self) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ringway::Ringway;
@@ -11,25 +12,54 @@ impl Ringway {
         format!("/proc/{}/{name}", self.id())
     }
 
+    /// The main thread and the workers, each of which has a table of descriptors of its own.
+    fn tables(&self) -> Vec<PathBuf> {
+        let tasks = fs::read_dir(self.proc("task")).unwrap().map(|task| task.unwrap().path());
+        let main = self.id().to_string();
+        let has_one = |task: &PathBuf| {
+            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+            task.ends_with(&main) || name.starts_with("worker-")
+        };
+        tasks.filter(has_one).collect()
+    }
+
+    /// The workers' threads.
+    pub(crate) fn workers(&self) -> Vec<i32> {
+        let tables = self.tables().into_iter();
+        let threads = tables.map(|table| table.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        threads.filter(|thread| u32::try_from(*thread) != Ok(self.id())).collect()
+    }
+
+    /// What stands in `/proc` for each of its descriptors.
+    fn entries(&self) -> Vec<PathBuf> {
+        let tables = self.tables().into_iter().map(|table| fs::read_dir(table.join("fd")).unwrap());
+        tables.flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Its descriptors, in all tables.
     pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(self.proc("fd")).unwrap().count()
+        self.entries().len()
+    }
+
+    /// The descriptors of the thread that has the most of them.
+    pub(crate) fn most_descriptors(&self) -> usize {
+        let tables = self.tables().into_iter();
+        tables.map(|table| fs::read_dir(table.join("fd")).unwrap().count()).max().unwrap()
     }
 
     /// Ends of pipes among its descriptors.
     pub(crate) fn pipe_ends(&self) -> usize {
-        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
-        let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let links = self.entries().into_iter().filter_map(|entry| fs::read_link(entry).ok());
         links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
     }
 
     /// The sockets among its descriptors, and whether each is closed in a program it starts (`proc_pid_fdinfo(5)`).
     pub(crate) fn sockets(&self) -> Vec<(String, bool)> {
-        let descriptors = fs::read_dir(self.proc("fd")).unwrap().map(|entry| entry.unwrap().path());
-        let sockets = descriptors.filter_map(|path| {
+        let sockets = self.entries().into_iter().filter_map(|path| {
             // One that is closed meanwhile is none.
             let link = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
-            let info = format!("fdinfo/{}", path.file_name()?.to_str()?);
-            let info = fs::read_to_string(self.proc(&info)).ok()?;
+            let info = path.parent()?.parent()?.join("fdinfo").join(path.file_name()?);
+            let info = fs::read_to_string(info).ok()?;
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
             let is_closed = libc::c_int::from_str_radix(flags, 8).unwrap() & libc::O_CLOEXEC != 0;
             link.starts_with("socket:").then_some((link, is_closed))

@@ -46,6 +46,13 @@ pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
     unsafe { command.pre_exec(apply) };
 }
 
+/// Lets process `pid` open that many descriptors from now on, and keep those that it has; returns how many it might before.
+pub(crate) fn allow_descriptors(pid: u32, count: u64) -> u64 {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    let limit = rustix::process::Rlimit { current: Some(count), maximum: Some(64) };
+    rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).unwrap().current.unwrap()
+}
+
 /// Makes `command` start under a filter that answers `io_uring_setup` with `errno`, as a container or an old kernel would.
 pub(crate) fn forbid_io_uring(command: &mut Command, errno: libc::c_int) {
     forbid(command, libc::SYS_io_uring_setup, errno);
@@ -265,27 +272,29 @@ pub(crate) fn unacknowledged(stream: &TcpStream) -> libc::c_int {
     bytes
 }
 
-/// The end of the connection `stream` that the process `pid`, a child, holds, by a descriptor of our own. `None` where
-/// nobody may look into another process (`pidfd_getfd(2)`).
-pub(crate) fn other_end(pid: u32, stream: &TcpStream) -> Option<OwnedFd> {
+/// `PIDFD_THREAD`: the descriptor is one of a thread, whose table is not its process's (`pidfd_open(2)`, Linux 6.9).
+const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());
+
+/// The end of the connection `stream` that thread `tid` of a child holds, by a descriptor of our own; `Some(None)` if it has
+/// none. `None` where nobody may look into another process (`pidfd_getfd(2)`), or not into a thread.
+pub(crate) fn other_end(tid: i32, stream: &TcpStream) -> Option<Option<OwnedFd>> {
     let ends = [stream.peer_addr().unwrap(), stream.local_addr().unwrap()].map(Some);
-    let raw = rustix::process::Pid::from_raw(libc::pid_t::try_from(pid).unwrap()).unwrap();
-    let process = pidfd_open(raw, PidfdFlags::empty()).unwrap();
+    let thread = pidfd_open(rustix::process::Pid::from_raw(tid).unwrap(), THREAD).ok()?;
     let is_it = |socket: &OwnedFd| {
         let local = rustix::net::getsockname(socket).ok().and_then(|local| SocketAddr::try_from(local).ok());
         let peer = rustix::net::getpeername(socket).ok().flatten();
         [local, peer.and_then(|peer| SocketAddr::try_from(peer).ok())] == ends
     };
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+    for entry in std::fs::read_dir(format!("/proc/{tid}/fd")).unwrap() {
         let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-        match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
-            Ok(socket) if is_it(&socket) => return Some(socket),
+        match pidfd_getfd(&thread, number, PidfdGetfdFlags::empty()) {
+            Ok(socket) if is_it(&socket) => return Some(Some(socket)),
             Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => return None,
             // It is something else, or was closed meanwhile.
             _ => {}
         }
     }
-    panic!("{pid} has no other end of {stream:?}");
+    Some(None)
 }
 
 /// Makes the coming close of `stream` a reset.
