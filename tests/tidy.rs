@@ -123,6 +123,18 @@ fn no_test_is_ignored_or_sleeps() {
     forbid(&files("tests", ".rs"), sleeps, "wait for a condition, not for a time");
 }
 
+/// Its ways to wake the main thread lead through descriptors that a worker's table does not have: under their numbers there
+/// are clients.
+#[test]
+fn tokio_lives_on_the_main_thread_only() {
+    let elsewhere = |path: &Path, line: &str| {
+        let there = ["src/control", "src/demo.rs", "src/doctor"];
+        let allowed = there.iter().any(|place| path.starts_with(root().join(place)));
+        !allowed && code(line).contains("tokio")
+    };
+    forbid(&files("src", ".rs"), elsewhere, "what a worker runs wakes others by a descriptor it was given");
+}
+
 #[test]
 fn nothing_is_left_to_do_in_the_sources() {
     let marks = ["TODO", "FIXME", "XXX"];
