@@ -4,7 +4,6 @@
 //! room.
 
 use std::{
-    io::Write,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -40,7 +39,7 @@ impl Outbox {
 
     fn ring(&self) {
         // Where there is no room, enough rings wait to be heard.
-        let _ = (&*self.control).write(&[1]);
+        let _ = rustix::io::write(&*self.control, &[1]);
     }
 
     /// Says something that is said once.
