@@ -295,13 +295,13 @@ fn without_descriptors_nobody_is_taken_out() {
     eventually("the descriptors to be used up", || (ringway.most_descriptors() >= 60).then_some(()));
     let before = ringway.stats().probes()[0]["probes"].as_u64().unwrap();
     wait_probes(&ringway, &good.place, |of| of["probes"].as_u64() > Some(before + 3) && of["last"] == "ok");
-    let allowed = kernel::allow_descriptors(ringway.id(), 3);
+    let allowed = ringway.allow_descriptors(3);
     ringway.wait_line("the complaint", |line| line.contains("cannot probe"));
     wait_probes(&ringway, &good.place, |of| {
         of["last"].as_str().is_some_and(|last| last.starts_with("not probed: "))
     });
     drop(clients);
-    kernel::allow_descriptors(ringway.id(), allowed);
+    ringway.allow_descriptors(allowed);
     wait_probes(&ringway, &good.place, |of| {
         of["last"] == "ok" && of["probes_failed"] == 0 && of["state"] == "up"
     });

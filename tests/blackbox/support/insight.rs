@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use super::ringway::Ringway;
 
 impl Ringway {
@@ -45,6 +47,14 @@ impl Ringway {
     pub(crate) fn most_descriptors(&self) -> usize {
         let tables = self.tables().into_iter();
         tables.map(|table| fs::read_dir(table.join("fd")).unwrap().count()).max().unwrap()
+    }
+
+    /// Lets each of its threads open that many descriptors from now on, and keep those that it has; returns how many they might
+    /// before. It was started with a limit of 64.
+    pub(crate) fn allow_descriptors(&self, count: u64) -> u64 {
+        let limit = Rlimit { current: Some(count), maximum: Some(64) };
+        let before = prlimit(Pid::from_raw(self.id().cast_signed()), Resource::Nofile, limit).unwrap();
+        before.current.unwrap()
     }
 
     /// Ends of pipes among its descriptors.

@@ -46,13 +46,6 @@ pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
     unsafe { command.pre_exec(apply) };
 }
 
-/// Lets process `pid` open that many descriptors from now on, and keep those that it has; returns how many it might before.
-pub(crate) fn allow_descriptors(pid: u32, count: u64) -> u64 {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-    let limit = rustix::process::Rlimit { current: Some(count), maximum: Some(64) };
-    rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).unwrap().current.unwrap()
-}
-
 /// Makes `command` start under a filter that answers `io_uring_setup` with `errno`, as a container or an old kernel would.
 pub(crate) fn forbid_io_uring(command: &mut Command, errno: libc::c_int) {
     forbid(command, libc::SYS_io_uring_setup, errno);
