@@ -10,7 +10,7 @@ import time
 from . import exchanges, processes
 from .processes import Failed
 
-SERVICES = ("echo", "once", "bulk", "datagrams")
+SERVICES = ("echo", "plain", "once", "bulk", "datagrams")
 _PATIENCE_SECONDS = 5
 
 
@@ -140,6 +140,12 @@ class Modes:
     def seen_tcp_echo(self):
         message = exchanges.pattern(4_000)
         with socket.create_connection(self.address("echo"), _PATIENCE_SECONDS) as connection:
+            connection.sendall(message)
+            return exchanges.exactly(connection, len(message)) == message
+
+    def seen_tcp_plain(self):
+        message = exchanges.pattern(4_000)
+        with socket.create_connection(self.address("plain"), _PATIENCE_SECONDS) as connection:
             connection.sendall(message)
             return exchanges.exactly(connection, len(message)) == message
 

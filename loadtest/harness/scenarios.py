@@ -183,6 +183,11 @@ SCENARIOS = {
             **TCP_ROUND_TRIPS,
         ),
         Scenario(
+            "tcp-small-plain",
+            "the same, to a backend on epoll: glommio's ring has whoever sends it something pay for an interrupt",
+            **{**TCP_ROUND_TRIPS, "service": "plain"},
+        ),
+        Scenario(
             "tcp-small-512",
             "TCP, 128 bytes there and back, 512 connections that stay",
             connections=512,

@@ -21,7 +21,7 @@ const PAGE_BYTES: usize = 4096;
 
 const DESCRIPTORS: Subject = Subject {
     name: "descriptors (RLIMIT_NOFILE)",
-    why: "each client takes two; Ringway raises the soft limit to the hard one. A service has the limits of its unit, \
+    why: "each client takes two, and each worker may have so many; Ringway raises the soft limit to the hard one. A service has the limits of its unit, \
           not those of this shell",
 };
 const MEMLOCK: Subject = Subject {
@@ -47,7 +47,7 @@ pub(super) fn descriptors(host: &Host) -> Finding {
     let words = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     let found = format!("soft {}, hard {}", words(limit.soft), words(limit.hard));
     let Some(hard) = limit.hard.filter(|hard| *hard < DESCRIPTORS_GOOD) else { return DESCRIPTORS.ok(found) };
-    let found = format!("{found}: room for some {} clients", hard / 2);
+    let found = format!("{found}: room for some {} clients of each worker", hard / 2);
     let remedy = Remedy::new(
         format!(
             "ulimit -Hn {DESCRIPTORS_WANTED}   # as root, before Ringway; in a unit LimitNOFILE={DESCRIPTORS_WANTED}"

@@ -11,15 +11,18 @@ mod answer;
 mod body;
 mod connection;
 mod door;
+mod plain;
 mod raw;
 mod request;
 mod tally;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
+use std::thread;
 
 use glommio::{LocalExecutorBuilder, Placement};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use door::{Door, Service};
 use tally::{Tallies, Tally};
@@ -44,6 +47,7 @@ const USAGE: &str = "usage: origin [--listen ADDR:PORT] [--SERVICE ADDR:PORT ..]
   GET /stats         what was counted, of all services, as JSON
   POST or PUT /      reads the whole body, then answers 200 with its size
 --echo, TCP:         every byte comes back
+--plain, TCP:        the same, by one thread on epoll on the first of the cores
 --once, TCP:         a message of 128 bytes comes back, then the connection is closed
 --bulk, TCP:         a message of 128 bytes, of which the first 8 say N (little endian), is answered with N bytes
 --datagrams, UDP:    every datagram comes back";
@@ -52,17 +56,19 @@ type Failure = Box<dyn std::error::Error>;
 
 struct Options {
     services: Vec<(Service, SocketAddr)>,
+    plain: Option<SocketAddr>,
     cores: Vec<usize>,
 }
 
 fn options() -> Result<Options, Failure> {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut options = Options { services: vec![(Service::Http, local)], cores: vec![0] };
+    let mut options = Options { services: vec![(Service::Http, local)], plain: None, cores: vec![0] };
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
         match flag.as_str() {
             "--listen" => options.services[0].1 = value.parse()?,
+            "--plain" => options.plain = Some(value.parse()?),
             "--cores" => options.cores = cores(&value)?,
             other => {
                 let service = other.strip_prefix("--").and_then(Service::named).ok_or(USAGE)?;
@@ -113,8 +119,19 @@ fn spawn(
 }
 
 fn main() -> Result<(), Failure> {
-    let Options { mut services, cores } = options()?;
-    let tallies: &'static Tallies = Box::leak(Box::new(Tallies::new(cores.len())));
+    let Options { mut services, plain, cores } = options()?;
+    // One more, for the thread without an executor.
+    let tallies: &'static Tallies = Box::leak(Box::new(Tallies::new(cores.len() + 1)));
+    if let Some((address, tally)) = plain.zip(tallies.iter().last()) {
+        let listener = TcpListener::bind(address)?;
+        eprintln!("plain on {}", listener.local_addr()?);
+        let mut core = CpuSet::new();
+        core.set(cores[0]);
+        thread::spawn(move || {
+            let ended = sched_setaffinity(None, &core).and_then(|()| plain::echo(&listener, tally));
+            eprintln!("plain: {ended:?}");
+        });
+    }
     let mut executors = Vec::new();
     for (core, tally) in cores.into_iter().zip(tallies.iter()) {
         let (bound, addresses) = mpsc::channel();
