@@ -25,7 +25,7 @@ fn turns(core: usize, separate: bool, begin: &Barrier) -> Result<f64, Failure> {
     let mut cores = CpuSet::new();
     cores.set(core);
     let pinned = sched_setaffinity(None, &cores);
-    let mut ready = || -> Result<OwnedFd, Failure> {
+    let ready = || -> Result<OwnedFd, Failure> {
         pinned?;
         if separate {
             table::separate([])?;
