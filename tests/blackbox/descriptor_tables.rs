@@ -61,7 +61,10 @@ fn one_table_for_all_will_do() {
         let change = |command: &mut std::process::Command| forbid(command, libc::SYS_close_range, errno);
         let ringway = Configured::start_changed(2, &listener(&backend, ONE), change);
         ringway.reload(&listener(&backend, TWO));
-        let mut clients: Vec<_> = [ringway.address(), ringway.listener("web-2")]
+        let second = ringway.listener("web-2");
+        // Its workers are told to listen when all of them have heard of it.
+        eventually("the second listener", || Client::try_connect(second).ok());
+        let mut clients: Vec<_> = [ringway.address(), second]
             .into_iter()
             .flat_map(|place| (0..8).map(move |_| Client::connect(place)))
             .collect();
