@@ -69,10 +69,10 @@ pub struct ListenerPlan {
 impl ListenerPlan {
     /// True when the sockets of one are those of the other.
     pub fn is_bound_like(&self, other: &ListenerPlan) -> bool {
-        self.name == other.name && self.endpoint == other.endpoint && self.mode == other.mode
+        self.binding() == other.binding()
     }
 
-    /// Says which sockets are its own: the same as of all that [are bound like it](Self::is_bound_like), and of no other.
+    /// Says which sockets are its own.
     pub fn binding(&self) -> String {
         format!("{} {} {}", self.mode.name(), self.endpoint, self.name)
     }

@@ -24,7 +24,7 @@ use crate::{
     },
     listener::bind::SocketFile,
     stats::view::WorkerView,
-    worker::mailbox::{Command, Renewal, Socket},
+    worker::mailbox::{Command, ListenerSocket, Renewal},
 };
 
 /// A plan whose names have been looked up.
@@ -133,7 +133,7 @@ struct Reload {
     /// Who has not answered.
     waiting: HashSet<usize>,
     /// Per worker, the sockets of new listeners.
-    sockets: Vec<Vec<Socket>>,
+    sockets: Vec<Vec<ListenerSocket>>,
     files: Vec<(Arc<str>, SocketFile)>,
     shown: Shown,
     blueprint: Arc<Blueprint>,

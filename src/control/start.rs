@@ -28,7 +28,7 @@ use crate::{
     stats::view::View,
     sys::{ring, socket},
     worker::{
-        mailbox::{Command, Mailbox, Socket},
+        mailbox::{Command, ListenerSocket, Mailbox},
         outbox::Outbox,
         run::{Event, Start, spawn},
     },
@@ -205,14 +205,14 @@ pub(super) fn check_sources(plan: &Plan) -> Result<(), Failure> {
 
 /// Turns listeners with a socket per worker into workers with a socket per listener. One that has a single socket
 /// goes to one worker, each such listener to the next.
-pub(super) fn per_worker(plan: &Plan, bound: Vec<(usize, Bound)>) -> Vec<Vec<Socket>> {
+pub(super) fn per_worker(plan: &Plan, bound: Vec<(usize, Bound)>) -> Vec<Vec<ListenerSocket>> {
     let workers = plan.cores.len();
-    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut sockets: Vec<Vec<ListenerSocket>> = (0..workers).map(|_| Vec::new()).collect();
     for (listener, bound) in bound {
         let Some(binding) = plan.listeners.get(listener).map(ListenerPlan::binding) else { continue };
         let first = if bound.sockets.len() == workers { 0 } else { listener % workers.max(1) };
         for (worker, socket) in sockets.iter_mut().skip(first).zip(bound.sockets) {
-            worker.push(Socket { binding: binding.clone(), socket });
+            worker.push(ListenerSocket { binding: binding.clone(), socket });
         }
     }
     sockets

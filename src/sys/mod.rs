@@ -7,6 +7,8 @@
 pub mod datagram;
 #[allow(unsafe_code, reason = "adopts and lends descriptors the runtime owns")]
 pub mod descriptor;
+#[allow(unsafe_code, reason = "separates a thread's table of descriptors")]
+pub mod descriptor_table;
 pub mod doorbell;
 #[allow(unsafe_code, reason = "sets a thread's mask of signals")]
 pub mod mask;
@@ -17,6 +19,4 @@ pub mod pipe;
 pub mod ready_set;
 pub mod ring;
 pub mod socket;
-#[allow(unsafe_code, reason = "separates a thread's table of descriptors")]
-pub mod table;
 pub mod timer;

@@ -14,9 +14,8 @@ use rustix::{
     cmsg_space,
     io::{Errno, fcntl_dupfd_cloexec},
     net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-        socketpair,
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     },
 };
 
@@ -30,6 +29,15 @@ pub struct Entrance(Arc<OwnedFd>);
 /// Where they come out, for one thread.
 #[derive(Debug)]
 pub struct Exit(OwnedFd);
+
+/// What came out.
+#[derive(Debug)]
+pub struct Passed {
+    /// As it was sent; empty only when everybody who could send is gone.
+    pub label: Vec<u8>,
+    /// `None` when it was lost because a table that threads share was full.
+    pub descriptor: Option<OwnedFd>,
+}
 
 /// Opens a passage. It holds some 250 descriptors on their way, bounded by `net.core.wmem_default`.
 pub fn open() -> io::Result<(Entrance, Exit)> {
@@ -63,32 +71,28 @@ impl AsFd for Entrance {
 }
 
 impl Exit {
-    /// Takes the next descriptor with its label, if there is one. Without room for it in this thread's table it stays in the
-    /// passage: `EMFILE`.
-    pub fn take(&self) -> io::Result<Option<(Vec<u8>, OwnedFd)>> {
-        // The kernel throws away what finds no room. The table is this thread's, so the room that is seen here stays.
+    /// Takes what comes next, if there is anything. Without room for it in this thread's table it stays in the passage: `EMFILE`.
+    pub fn take(&self) -> io::Result<Option<Passed>> {
+        // The kernel throws away what finds no room. Nobody else opens anything in a table of one's own.
         drop(fcntl_dupfd_cloexec(&self.0, 0)?);
+        match self.receive() {
+            Err(Errno::AGAIN) => Ok(None),
+            received => Ok(Some(received?).filter(|passed| !passed.label.is_empty())),
+        }
+    }
+
+    fn receive(&self) -> rustix::io::Result<Passed> {
         let mut label = vec![0; LABEL_MAX];
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut label)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
-        let received = match received {
-            Ok(received) => received,
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let mut pieces = [IoSliceMut::new(&mut label)];
+        let received = recvmsg(&self.0, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         label.truncate(received.bytes);
         let descriptor = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
         });
-        match descriptor {
-            Some(descriptor) => Ok(Some((label, descriptor))),
-            None if received.flags.contains(ReturnFlags::CTRUNC) => Err(Errno::MFILE.into()),
-            // Everybody who could send is gone.
-            None => Ok(None),
-        }
+        Ok(Passed { label, descriptor })
     }
 }
 
@@ -106,6 +110,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::sys::descriptor_table;
 
     #[test]
     fn each_descriptor_comes_out_with_its_label() {
@@ -116,7 +121,8 @@ mod tests {
             entrance.pass(&vec![b'a' + number as u8; 10 + number], ours).unwrap();
         }
         for (number, (_, mut theirs)) in pairs.into_iter().enumerate() {
-            let (label, passed) = exit.take().unwrap().unwrap();
+            let Passed { label, descriptor } = exit.take().unwrap().unwrap();
+            let passed = descriptor.unwrap();
             assert_eq!(label, vec![b'a' + number as u8; 10 + number]);
             let flags = rustix::io::fcntl_getfd(&passed).unwrap();
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
@@ -141,7 +147,7 @@ mod tests {
         };
         assert_eq!(refusal.kind(), io::ErrorKind::WouldBlock);
         for _ in 0..count {
-            assert_eq!(exit.take().unwrap().unwrap().0, label);
+            assert_eq!(exit.take().unwrap().unwrap().label, label);
         }
         assert!(exit.take().unwrap().is_none());
         entrance.pass(&label, &entrance).unwrap();
@@ -156,5 +162,23 @@ mod tests {
         }
         drop(exit);
         assert_eq!(entrance.pass(b"x", &entrance).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_finds_no_room_stays_where_it_is() {
+        let (entrance, exit) = open().unwrap();
+        let taken = std::thread::spawn(move || {
+            descriptor_table::separate([entrance.as_fd(), exit.as_fd()]).unwrap();
+            (0..2).for_each(|_| entrance.pass(b"x", &entrance).unwrap());
+            let mut filling: Vec<_> =
+                std::iter::repeat_with(|| exit.0.try_clone()).map_while(Result::ok).collect();
+            assert_eq!(exit.take().unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+            filling.pop();
+            let first = exit.take().unwrap().unwrap();
+            // As where another thread is faster: it is lost then, and its label says what it was.
+            let second = exit.receive().unwrap();
+            [first, second].map(|passed| (passed.label, passed.descriptor.is_some()))
+        });
+        assert_eq!(taken.join().unwrap(), [(b"x".to_vec(), true), (b"x".to_vec(), false)]);
     }
 }

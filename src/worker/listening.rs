@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{contain::contain, mailbox::Socket, run::Worker};
+use super::{contain::contain, mailbox::ListenerSocket, run::Worker};
 use crate::{
     config::plan::{ListenerPlan, Mode},
     io::watch::Watch,
@@ -74,7 +74,11 @@ impl Worker {
         self.spare.borrow_mut().extend(spare.take(SPARE_DESCRIPTORS).map_while(Result::ok));
     }
 
-    pub(super) fn listen(self: &Rc<Self>, Socket { binding, socket }: Socket) -> io::Result<()> {
+    /// Listens on a socket that came by the mailbox.
+    pub(super) fn listen(
+        self: &Rc<Self>,
+        ListenerSocket { binding, socket }: ListenerSocket,
+    ) -> io::Result<()> {
         let setup = self.shard.setup();
         // Another reload may have been faster.
         let Some(plan) = setup.plan().listeners.iter().find(|plan| plan.binding() == binding) else {

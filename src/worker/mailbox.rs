@@ -22,10 +22,14 @@ use crate::{
     blueprint::Blueprint,
     health::standing::Standing,
     limits::MAILBOX_MAX,
-    stats::{names::Level, view::BackendCells, worker::WorkerStats},
+    stats::{
+        names::{Count, Level},
+        view::BackendCells,
+        worker::WorkerStats,
+    },
     sys::{
         doorbell::Doorbell,
-        passage::{self, Entrance, Exit},
+        passage::{self, Entrance, Exit, Passed},
     },
 };
 
@@ -46,7 +50,7 @@ pub enum Command {
     /// Backends stand so from now on, by their places in the plan.
     Told(Vec<((usize, usize), Standing)>),
     /// Listen here too. Comes after every worker knows a plan that has these listeners.
-    Listen(Vec<Socket>),
+    Listen(Vec<ListenerSocket>),
     /// Take no new work and end when the last connection has ended.
     Drain,
     /// End every connection now.
@@ -55,7 +59,7 @@ pub enum Command {
 
 /// A listener's socket, one of as many as there are workers.
 #[derive(Debug)]
-pub struct Socket {
+pub struct ListenerSocket {
     /// Whose it is: [`ListenerPlan::binding`](crate::config::plan::ListenerPlan::binding).
     pub binding: String,
     /// Bound; it need not listen yet.
@@ -114,7 +118,7 @@ impl Handle {
         left
     }
 
-    fn pass_all(&self, sockets: Vec<Socket>) -> Result<(), TrySendError<Command>> {
+    fn pass_all(&self, sockets: Vec<ListenerSocket>) -> Result<(), TrySendError<Command>> {
         let mut sockets = sockets.into_iter();
         while let Some(socket) = sockets.next() {
             let label = Label::Listen { binding: Cow::Borrowed(&socket.binding) };
@@ -159,6 +163,7 @@ pub struct Mailbox {
     /// It came by the passage, and a command before it.
     held: RefCell<Option<Command>>,
     doorbell: Doorbell,
+    stats: Arc<WorkerStats>,
 }
 
 impl Mailbox {
@@ -172,9 +177,10 @@ impl Mailbox {
             entrance,
             underway: Arc::clone(&underway),
             doorbell: doorbell.clone(),
-            stats,
+            stats: Arc::clone(&stats),
         };
-        Ok((Mailbox { commands: receiver, exit, underway, held: RefCell::default(), doorbell }, handle))
+        let held = RefCell::default();
+        Ok((Mailbox { commands: receiver, exit, underway, held, doorbell, stats }, handle))
     }
 
     /// The doorbell, to wait on and to ring oneself.
@@ -210,21 +216,25 @@ impl Mailbox {
         self.underway.load(Relaxed) > 0
     }
 
-    /// What comes out of the passage next.
+    /// What comes out of the passage next. What a shared table had no room for is lost, and counted as if it had not been accepted.
     fn passed(&self) -> Option<Command> {
-        if self.underway.load(Relaxed) == 0 {
-            return None;
+        while self.underway.load(Relaxed) > 0 {
+            let Passed { label, descriptor } = self.exit.take().ok()??;
+            self.underway.fetch_sub(1, Relaxed);
+            match descriptor.zip(serde_json::from_slice(&label).ok()) {
+                Some((connection, Label::Serve { listener, peer })) => {
+                    return Some(Command::Serve { listener: listener.into(), connection, peer });
+                }
+                Some((socket, Label::Listen { binding })) => {
+                    return Some(Command::Listen(vec![ListenerSocket {
+                        binding: binding.into_owned(),
+                        socket,
+                    }]));
+                }
+                None => self.stats.count(Count::AcceptErrorsDescriptors),
+            }
         }
-        let (label, descriptor) = self.exit.take().ok()??;
-        self.underway.fetch_sub(1, Relaxed);
-        Some(match serde_json::from_slice(&label).ok()? {
-            Label::Serve { listener, peer } => {
-                Command::Serve { listener: listener.into(), connection: descriptor, peer }
-            }
-            Label::Listen { binding } => {
-                Command::Listen(vec![Socket { binding: binding.into_owned(), socket: descriptor }])
-            }
-        })
+        None
     }
 }
 
@@ -241,7 +251,7 @@ mod tests {
     }
 
     fn sockets(count: usize) -> Command {
-        let socket = |place| Socket {
+        let socket = |place| ListenerSocket {
             binding: format!("http 127.0.0.1:{place} web"),
             socket: UnixStream::pair().unwrap().0.into(),
         };

@@ -27,7 +27,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// The outbox of the worker `me`; a byte to `control`, which must not block, wakes control.
+    /// The outbox of the worker `me`; a byte to `control`, which must not block, wakes control: a
+    /// stream, since tokio waits for one without unsafe code, as it does not for a doorbell.
     pub fn new(me: usize, events: Sender<(usize, Event)>, control: Arc<UnixStream>) -> Self {
         Outbox { me, events, control }
     }

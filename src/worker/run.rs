@@ -33,7 +33,7 @@ use crate::{
         names::{Count, Level},
         view::BackendCells,
     },
-    sys::{mask, ring::RingFlags, table},
+    sys::{descriptor_table, mask, ring::RingFlags},
     tcp,
 };
 
@@ -107,7 +107,7 @@ fn run(start: Start) -> io::Result<Infallible> {
     let peers = start.peers.iter().flat_map(Handle::descriptors);
     let kept = peers.chain(start.mailbox.descriptors()).chain(start.outbox.descriptors());
     // Where it is forbidden, the table is shared, and everything goes on a little slower.
-    let _ = table::separate(kept);
+    let _ = descriptor_table::separate(kept);
     let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(start.flags.builder());
     builder.build()?.block_on(Worker::live(start))
 }
@@ -336,7 +336,9 @@ impl Worker {
                 }
             }
             self.shard.look();
-            let idle = self.listening.get() == 0 && self.shard.stats.level(Level::ConnectionsActive) == 0;
+            let idle = self.listening.get() == 0
+                && self.shard.stats.level(Level::ConnectionsActive) == 0
+                && !self.mailbox.is_held_up();
             let ended = self.shard.is_draining() && idle;
             if ended && !told {
                 tell(Event::Ended);

@@ -23,7 +23,7 @@ use ringway::{
     stats::view::View,
     sys::ring,
     worker::{
-        mailbox::{Command, Handle, Mailbox, Socket},
+        mailbox::{Command, Handle, ListenerSocket, Mailbox},
         outbox::Outbox,
         run::{Event, Start, spawn},
     },
@@ -72,7 +72,7 @@ impl Worker {
 
     /// Tells it to listen there, for the listener that it has.
     pub(crate) fn listen_on(&self, socket: OwnedFd) {
-        let socket = Socket { binding: self.binding.clone(), socket };
+        let socket = ListenerSocket { binding: self.binding.clone(), socket };
         self.handle.send(Command::Listen(vec![socket])).unwrap();
     }
 

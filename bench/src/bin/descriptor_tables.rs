@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ringway::sys::table;
+use ringway::sys::descriptor_table;
 use rustix::{
     thread::{CpuSet, sched_setaffinity},
     time::{ClockId, clock_gettime},
@@ -28,7 +28,7 @@ fn turns(core: usize, separate: bool, begin: &Barrier) -> Result<f64, Failure> {
     let ready = || -> Result<OwnedFd, Failure> {
         pinned?;
         if separate {
-            table::separate([])?;
+            descriptor_table::separate([])?;
         }
         Ok(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?)
     };
